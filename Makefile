@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make` lists what there is to do. The two that matter: `make demo` and `make test`.
+SHELL := bash
+.DELETE_ON_ERROR:
+
+BIN     := node_modules/.bin
+MODULE  := build/metadata_exchange.wasm
+SOURCES := $(shell find assembly -name '*.ts') asconfig.json
+
+.PHONY: help
+help: ## Lists the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: demo
+demo: packages envoy $(MODULE) ## Two real Envoys tell each other who they are (KEEP=1 leaves them running)
+	@$(BIN)/tsx tools/demo.ts
+
+.PHONY: test
+test: packages envoy $(MODULE) build/codecs.wasm ## Every test, on real Envoys, as processes and in containers
+	@tools/install-docker.sh
+	@echo "==> tests"
+	@$(BIN)/vitest run $(TESTS)
+
+.PHONY: build
+build: packages $(MODULE) ## The module: build/metadata_exchange.wasm
+
+.PHONY: debug
+debug: packages build/metadata_exchange.debug.wasm ## The module with names, assertions and a source map
+
+.PHONY: lint
+lint: packages ## Formatting, linting, types, and the README's generated table
+	@echo "==> linting"
+	@$(BIN)/biome check .
+	@$(BIN)/tsc -p .
+	@$(BIN)/tsx tools/configuration-table.ts --check
+
+.PHONY: format
+format: packages ## Formats the sources, and makes the README's table again
+	@$(BIN)/biome check --write .
+	@$(BIN)/tsx tools/configuration-table.ts
+
+.PHONY: clean
+clean: ## Removes what was built and downloaded
+	rm -rf build .cache node_modules
+
+.PHONY: envoy
+envoy: ## The pinned Envoy, unless ENVOY names another
+	@$(if $(ENVOY),,tools/install-envoy.sh)
+
+.PHONY: packages
+packages: node_modules/.package-lock.json
+
+node_modules/.package-lock.json: package-lock.json package.json
+	@echo "==> npm packages: installing what package-lock.json names (once, about half a minute)"
+	@npm ci --no-progress --loglevel=error
+	@touch $@
+
+$(MODULE): $(SOURCES) | packages
+	@echo "==> building $@"
+	@$(BIN)/asc --target release
+
+build/metadata_exchange.debug.wasm: $(SOURCES) | packages
+	@echo "==> building $@"
+	@$(BIN)/asc --target debug
+
+# The codecs of assembly/wire, with an entry of their own, for the unit tests.
+build/codecs.wasm: test/unit/codecs.ts $(SOURCES) | packages
+	@echo "==> building $@"
+	@$(BIN)/asc test/unit/codecs.ts --config test/unit/asconfig.json --target tests

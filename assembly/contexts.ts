@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the metadata-exchange authors
+
+import { type Config, readConfig } from './config';
+import { pluginConfiguration } from './host/buffers';
+import * as log from './host/log';
+import { DOWNSTREAM, DOWNSTREAM_ID, STRUCT_SCHEMA, UPSTREAM, UPSTREAM_ID } from './host/names';
+import { declare, PROTOBUF_TYPE, STRING_TYPE } from './host/properties';
+import * as http from './http';
+import { type Identity, readIdentity } from './identity';
+import { refused, reserve, startOver } from './memory/arena';
+import { giveAll, takeBlock } from './memory/blocks';
+import { find, insert, remove } from './memory/id_table';
+import { slice } from './memory/slice';
+import { VERSION } from './version';
+
+/**
+ * Who belongs to whom. One VM hosts many plugin configurations at once: those of several listeners, and during an
+ * update the old one beside the new one until the old one's streams have ended. Each has a root context, and each
+ * stream belongs to the root that it was created for.
+ */
+@unmanaged
+class Root {
+  config: Config;
+  identity: Identity;
+  /** Its streams, and the root context itself: when all are gone the memory is given back. */
+  users: u32;
+}
+
+/** Beside what http.ts remembers of a stream: its request was seen, a response was seen. */
+const REQUESTED: u32 = 0x10000;
+const ANSWERED: u32 = 0x20000;
+
+/** What is known of the stream that ended last, if it got no response, and its root: see http.ts, `resume`. */
+let unanswered: u32 = 0;
+let unansweredRoot: usize = 0;
+
+/**
+ * The root of the stream that found the table full: see `insert`. Such a stream's request is served as any other;
+ * its response is stripped but carries nothing of ours, since nothing is known of the request by then.
+ */
+let untrackedRoot: usize = 0;
+
+let isVersionLogged: bool = false;
+const configuration = slice(memory.data(8, 4));
+const noSchema = slice(memory.data(8, 4));
+
+/** Loads the configuration of a root context, `size` bytes; false, with the reason in the log, if it is refused. */
+export function configure(id: u32, size: u32): bool {
+  startOver();
+  if (!isVersionLogged) {
+    const line = log.line();
+    line.add('version ');
+    line.add(VERSION);
+    log.info();
+    isVersionLogged = true;
+  }
+  const at = takeBlock(offsetof<Root>());
+  if (!at) return false;
+  if (!readRoot(changetype<Root>(at), size)) {
+    giveAll(at);
+    return false;
+  }
+  end(id);
+  if (insert(id, at)) return true;
+  giveAll(at);
+  return false;
+}
+
+function readRoot(root: Root, size: u32): bool {
+  if (!pluginConfiguration(size, configuration)) {
+    if (!refused() || !reserve(refused()) || !pluginConfiguration(size, configuration)) return false;
+  }
+  const owner = changetype<usize>(root);
+  const config = readConfig(configuration, owner);
+  if (!config) return false;
+  const identity = readIdentity(config, owner);
+  if (!identity) return false;
+  root.config = config;
+  root.identity = identity;
+  root.users = 1;
+  declare(DOWNSTREAM, PROTOBUF_TYPE, STRUCT_SCHEMA);
+  declare(DOWNSTREAM_ID, STRING_TYPE, noSchema);
+  declare(UPSTREAM, PROTOBUF_TYPE, STRUCT_SCHEMA);
+  declare(UPSTREAM_ID, STRING_TYPE, noSchema);
+  return true;
+}
+
+/** A context begins. Root contexts, which have no parent, begin when they are configured. */
+export function begin(id: u32, parent: u32): void {
+  const parentEntry = parent ? find(parent) : null;
+  if (!parentEntry) return;
+  if (insert(id, parentEntry.owner)) changetype<Root>(parentEntry.owner).users++;
+  else untrackedRoot = parentEntry.owner;
+}
+
+/** A request of a stream. */
+export function onRequestHeaders(id: u32): void {
+  startOver();
+  const entry = find(id);
+  const at = entry ? entry.owner : untrackedRoot;
+  if (!at) return;
+  const root = changetype<Root>(at);
+  const known = http.onRequestHeaders(root.config, root.identity, unansweredRoot == at ? unanswered : 0);
+  unanswered = 0;
+  if (entry) entry.known = known | REQUESTED;
+}
+
+/** A response of a stream. */
+export function onResponseHeaders(id: u32): void {
+  startOver();
+  const entry = find(id);
+  const at = entry ? entry.owner : untrackedRoot;
+  if (!at) return;
+  const root = changetype<Root>(at);
+  const known = entry ? entry.known : http.methodsOf(root.config);
+  http.onResponseHeaders(root.config, root.identity, known);
+  if (entry) entry.known = known | ANSWERED;
+}
+
+/** A context ends, a stream's or a root's. */
+export function end(id: u32): void {
+  const entry = find(id);
+  if (!entry) return;
+  const at = entry.owner;
+  const known = entry.known;
+  remove(entry);
+  unanswered = (known & (REQUESTED | ANSWERED)) == REQUESTED ? known : 0;
+  unansweredRoot = at;
+  const root = changetype<Root>(at);
+  root.users--;
+  if (root.users > 0) return;
+  if (untrackedRoot == at) untrackedRoot = 0;
+  giveAll(at);
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the metadata-exchange authors
+
+import { takeBlock } from '../memory/blocks';
+import { putText, SLICE_SIZE, type Slice, slice } from '../memory/slice';
+
+/**
+ * Names that the host wants as bytes. AssemblyScript's strings are UTF-16, so each is narrowed once, when the module
+ * starts, and is bytes in memory before the first configuration is loaded.
+ */
+
+/** The bytes of an ASCII text, kept for as long as the module lives. */
+export function name(text: string): Slice {
+  const size = <u32>text.length;
+  const at = takeBlock(SLICE_SIZE + size);
+  const bytes = slice(at);
+  bytes.set(at + SLICE_SIZE, putText(text, at + SLICE_SIZE));
+  return bytes;
+}
+
+/** What is read from the host. The parts of a property's path are separated by NUL. */
+export const NODE: Slice = name('xds\0node');
+export const OLD_NODE: Slice = name('node');
+export const LISTENER_DIRECTION: Slice = name('xds\0listener_direction');
+export const OLD_LISTENER_DIRECTION: Slice = name('listener_direction');
+
+/** What is written: Envoy keeps `KEY` as the filter state object `wasm.KEY`. */
+export const DOWNSTREAM: Slice = name('envoy.wasm.metadata_exchange.downstream');
+export const DOWNSTREAM_ID: Slice = name('envoy.wasm.metadata_exchange.downstream_id');
+export const UPSTREAM: Slice = name('envoy.wasm.metadata_exchange.upstream');
+export const UPSTREAM_ID: Slice = name('envoy.wasm.metadata_exchange.upstream_id');
+
+/** What is called by name. */
+export const DECLARE_PROPERTY: Slice = name('declare_property');
+export const STRUCT_SCHEMA: Slice = name('type.googleapis.com/google.protobuf.Struct');

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the metadata-exchange authors
+
+import type { Config } from './config';
+import * as log from './host/log';
+import { NODE, OLD_NODE } from './host/names';
+import * as properties from './host/properties';
+import { refused, reserve } from './memory/arena';
+import { takeFor } from './memory/blocks';
+import { SLICE_SIZE, type Slice, slice } from './memory/slice';
+import { encode, encodedSize } from './wire/base64';
+import { canonical, leftOut, roomForCanonical } from './wire/canonical';
+import { readNode } from './wire/node';
+import { kindOf, STRUCT_KIND } from './wire/struct';
+import { isUtf8 } from './wire/utf8';
+
+/**
+ * What this proxy says of itself: the values of the two headers, ready to be sent. Made once for each configuration.
+ * A value at address 0 is not sent; an empty one is, and asks the peer for its own.
+ */
+@unmanaged
+export class Identity {
+  /** Base64 of the serialized google.protobuf.Struct, padded. */
+  metadata: Slice;
+  /** The node's id, or its cluster. */
+  id: Slice;
+}
+
+const nodeBytes = slice(memory.data(8, 4));
+const nodeId = slice(memory.data(8, 4));
+const nodeCluster = slice(memory.data(8, 4));
+const ownValue = slice(memory.data(8, 4));
+const ownStruct = slice(memory.data(8, 4));
+const ownBytes = slice(memory.data(8, 4));
+
+/**
+ * The identity of this proxy's node, kept for as long as `owner` lives; null, and a line in the log, if the host
+ * does not say what the node is or there is no memory.
+ */
+export function readIdentity(config: Config, owner: usize): Identity | null {
+  const at = takeFor(owner, offsetof<Identity>() + 2 * SLICE_SIZE);
+  if (!at) return noMemory();
+  const identity = changetype<Identity>(at);
+  identity.metadata = slice(at + offsetof<Identity>());
+  identity.id = slice(at + offsetof<Identity>() + SLICE_SIZE);
+  identity.metadata.set(0, 0);
+  identity.id.set(0, 0);
+
+  if (!fetchNode() || !readNode(nodeBytes, config.metadataKey, nodeId, nodeCluster, ownValue)) {
+    log.line().add('the host does not say which node this is');
+    log.error();
+    return null;
+  }
+  if (!keepId(config, identity.id, owner)) return noMemory();
+  if (!keepMetadata(config, identity.metadata, owner)) return noMemory();
+  return identity;
+}
+
+function noMemory(): Identity | null {
+  log.line().add('there is no memory left for another configuration');
+  log.error();
+  return null;
+}
+
+/**
+ * The serialized Node: about 60 kB, because it lists every extension of the proxy. What does not fit into the arena
+ * is asked for once more when there is room. Envoy before 1.24 knows it under another name.
+ */
+function fetchNode(): bool {
+  for (let attempt = 0; attempt < 2; attempt++) {
+    if (properties.get(NODE, nodeBytes) || properties.get(OLD_NODE, nodeBytes)) return true;
+    if (!refused() || !reserve(refused())) return false;
+  }
+  return false;
+}
+
+function keepId(config: Config, id: Slice, owner: usize): bool {
+  const chosen = config.usesCluster || nodeId.size == 0 ? nodeCluster : nodeId;
+  if (chosen.size == 0) {
+    log.line().add('the node has neither id nor cluster: no id is sent');
+    log.warn();
+    return true;
+  }
+  if (!isFieldValue(chosen)) {
+    const line = log.line();
+    line.add('the node is called what no header can carry, no id is sent: ');
+    line.addQuoted(chosen);
+    log.warn();
+    return true;
+  }
+  const at = takeFor(owner, chosen.size);
+  if (!at) return false;
+  memory.copy(at, chosen.at, chosen.size);
+  id.set(at, chosen.size);
+  return true;
+}
+
+/** Whether a header can carry the bytes as they are (RFC 9110, 5.5): no control characters, no space at either end. */
+function isFieldValue(value: Slice): bool {
+  if (load<u8>(value.at) == 0x20 || load<u8>(value.end() - 1) == 0x20) return false;
+  for (let at = value.at; at < value.end(); at++) {
+    const byte = load<u8>(at);
+    if (byte < 0x20 || byte == 0x7f) return false;
+  }
+  return isUtf8(value.at, value.end());
+}
+
+/** Whether the log says already that there is nothing to send: once for each VM, not for each configuration. */
+let warnedOfNothing: bool = false;
+
+function keepMetadata(config: Config, metadata: Slice, owner: usize): bool {
+  if (ownValue.size == 0 || kindOf(ownValue, ownStruct) != STRUCT_KIND) {
+    if (!warnedOfNothing) {
+      const line = log.line();
+      line.add(ownValue.size == 0 ? 'the node has no metadata "' : 'the node has no Struct as its metadata "');
+      line.addQuoted(config.metadataKey);
+      line.add('": only its id is sent');
+      log.warn();
+      warnedOfNothing = true;
+    }
+    return true;
+  }
+  if (!reserve(roomForCanonical(ownStruct.size))) return false;
+  canonical(ownStruct, ownBytes);
+  if (leftOut() > 0) {
+    const line = log.line();
+    line.add('values of the own metadata that have no JSON form or are nested too deep are not sent: ');
+    line.addNumber(leftOut());
+    log.warn();
+  }
+  const size = encodedSize(ownBytes.size);
+  const at = takeFor(owner, size);
+  if (!at) return false;
+  encode(ownBytes, at);
+  metadata.set(at, size);
+  return true;
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the metadata-exchange authors
+
+import { type Slice, sameBytes, slice } from '../memory/slice';
+import { type Cursor, LENGTH } from './protobuf';
+import { ENTRY_KEY, ENTRY_VALUE, STRUCT_FIELDS } from './struct';
+
+/**
+ * envoy.config.core.v3.Node, of which we read
+ *
+ *     1 id: string    2 cluster: string    3 metadata: google.protobuf.Struct
+ *
+ * https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/base.proto#config-core-v3-node
+ */
+
+const NODE_ID: u32 = 1;
+const NODE_CLUSTER: u32 = 2;
+const NODE_METADATA: u32 = 3;
+
+const node = changetype<Cursor>(memory.data(40, 8));
+const metadata = changetype<Cursor>(memory.data(40, 8));
+const entry = changetype<Cursor>(memory.data(40, 8));
+const entryKey = slice(memory.data(8, 4));
+const entryValue = slice(memory.data(8, 4));
+
+/**
+ * Reads id, cluster and the metadata under a key: `value` is then the serialized google.protobuf.Value. What the
+ * node does not have is left with size 0. False if the bytes are not a Node.
+ */
+export function readNode(bytes: Slice, key: Slice, id: Slice, cluster: Slice, value: Slice): bool {
+  id.set(bytes.at, 0);
+  cluster.set(bytes.at, 0);
+  value.set(bytes.at, 0);
+  node.open(bytes.at, bytes.end());
+  while (node.next()) {
+    if (node.type != LENGTH) continue;
+    if (node.field == NODE_ID) {
+      id.set(node.at, node.size);
+    } else if (node.field == NODE_CLUSTER) {
+      cluster.set(node.at, node.size);
+    } else if (node.field == NODE_METADATA) {
+      if (!findField(node.at, node.at + node.size, key, value)) return false;
+    }
+  }
+  return node.sound;
+}
+
+/** Finds one field of a Struct, if it is there; false if the bytes are not a Struct. */
+function findField(at: usize, end: usize, key: Slice, value: Slice): bool {
+  metadata.open(at, end);
+  while (metadata.next()) {
+    if (metadata.field != STRUCT_FIELDS || metadata.type != LENGTH) continue;
+    entryKey.set(at, 0);
+    entryValue.set(at, 0);
+    entry.open(metadata.at, metadata.at + metadata.size);
+    while (entry.next()) {
+      if (entry.type != LENGTH) continue;
+      if (entry.field == ENTRY_KEY) entryKey.set(entry.at, entry.size);
+      else if (entry.field == ENTRY_VALUE) entryValue.set(entry.at, entry.size);
+    }
+    if (!entry.sound) return false;
+    if (sameBytes(entryKey, key)) value.copy(entryValue);
+  }
+  return metadata.sound;
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { envoyBinary, ROOT } from './binary.ts';
+
+export interface EnvoyOptions {
+  /** Shown in error messages. */
+  name?: string;
+  /** Worker threads; 1 unless told. */
+  workers?: number;
+  /** `--component-log-level`, such as `wasm:trace`. */
+  componentLogLevel?: string;
+}
+
+/** A bootstrap configuration: envoy.config.bootstrap.v3.Bootstrap as JSON. */
+// biome-ignore lint/suspicious/noExplicitAny: Envoy's configuration is checked by Envoy
+export type Bootstrap = Record<string, any>;
+
+/** A real Envoy process. Its listeners and its admin page may ask for port 0: any free one. */
+export class Envoy implements AsyncDisposable {
+  private output = '';
+  private exit: Promise<unknown>;
+
+  private constructor(
+    readonly name: string,
+    private readonly process: ChildProcess,
+    private readonly folder: string,
+  ) {
+    const append = (chunk: Buffer) => {
+      this.output += chunk.toString();
+    };
+    process.stdout?.on('data', append);
+    process.stderr?.on('data', append);
+    this.exit = once(process, 'exit');
+  }
+
+  /** Starts an Envoy and waits until it serves; throws with its log if it does not. */
+  static async start(config: Bootstrap, options: EnvoyOptions = {}): Promise<Envoy> {
+    const folder = mkdtempSync(join(tmpdir(), 'envoy-'));
+    writeFileSync(join(folder, 'envoy.json'), JSON.stringify({ admin: { address: anyPort() }, ...config }));
+    const args = ['-c', join(folder, 'envoy.json'), '--admin-address-path', join(folder, 'admin')];
+    // A base id of its own, and not --disable-hot-restart: so it dies with us, however we end.
+    args.push('--use-dynamic-base-id', '--concurrency', String(options.workers ?? 1), '--log-level', 'warning');
+    args.push('--drain-time-s', '1');
+    if (options.componentLogLevel) args.push('--component-log-level', options.componentLogLevel);
+    // Relative paths in a configuration are the project's.
+    const process = spawn(envoyBinary(), args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] });
+    const envoy = new Envoy(options.name ?? 'envoy', process, folder);
+    try {
+      await envoy.until('it is live', async () => {
+        if (process.exitCode !== null || process.signalCode !== null) throw new Error('it ended');
+        if (!existsSync(join(folder, 'admin'))) return false;
+        const ready = await fetch(`http://${envoy.adminAddress()}/ready`).catch(() => undefined);
+        return ready?.ok;
+      });
+    } catch (error) {
+      await envoy.stop();
+      throw error;
+    }
+    return envoy;
+  }
+
+  /** Host and port of the admin page. */
+  adminAddress(): string {
+    return readFileSync(join(this.folder, 'admin'), 'utf8');
+  }
+
+  /** A page of the admin interface. */
+  async admin(path: string, method = 'GET'): Promise<string> {
+    const response = await fetch(`http://${this.adminAddress()}${path}`, { method });
+    return await response.text();
+  }
+
+  /** The port that a listener got. */
+  async port(listener: string): Promise<number> {
+    const page = JSON.parse(await this.admin('/listeners?format=json'));
+    const status = page.listener_statuses?.find((each: { name: string }) => each.name === listener);
+    if (!status) throw new Error(`${this.name} has no listener ${listener}`);
+    return status.local_address.socket_address.port_value;
+  }
+
+  /** A counter or gauge; 0 if Envoy has none of this name. */
+  async stat(name: string): Promise<number> {
+    const page = await this.admin(`/stats?filter=^${name.replaceAll('.', '\\.')}$&format=json`);
+    return JSON.parse(page).stats.find((each: { name?: string }) => each.name === name)?.value ?? 0;
+  }
+
+  /** All that Envoy wrote so far: its log, and access logs that go to the standard output. */
+  log(): string {
+    return this.output;
+  }
+
+  /** Waits until something holds; throws with the end of the log if it does not within 30 seconds. */
+  async until(what: string, holds: () => boolean | undefined | Promise<boolean | undefined>): Promise<void> {
+    for (const end = Date.now() + 30_000; ; ) {
+      let reason = '';
+      try {
+        if (await holds()) return;
+        if (Date.now() > end) reason = 'it took too long';
+      } catch (error) {
+        reason = String(error);
+      }
+      if (reason) throw new Error(`${this.name}: waiting until ${what}: ${reason}\n${this.output.slice(-4000)}`);
+      await sleep(20);
+    }
+  }
+
+  /** Stops the process and waits for its end. */
+  async stop(): Promise<void> {
+    this.process.kill('SIGKILL');
+    await this.exit;
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+}
+
+/** An address of this machine with any free port. */
+export function anyPort() {
+  return localPort(0);
+}
+
+/** An address of this machine. */
+export function localPort(port: number) {
+  return { socket_address: { address: '127.0.0.1', port_value: port } };
+}
+
+/** Whether Envoy takes a configuration, and what it says. */
+export async function validate(config: Bootstrap): Promise<{ valid: boolean; log: string }> {
+  const args = ['--mode', 'validate', '--config-yaml', JSON.stringify(config), '--log-level', 'warning'];
+  try {
+    const { stdout, stderr } = await promisify(execFile)(envoyBinary(), args, { cwd: ROOT });
+    return { valid: true, log: stdout + stderr };
+  } catch (error) {
+    const { stdout, stderr } = error as { stdout: string; stderr: string };
+    return { valid: false, log: stdout + stderr };
+  }
+}
