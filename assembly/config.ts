@@ -4,8 +4,8 @@
 import * as log from './host/log';
 import { name } from './host/names';
 import { takeFor } from './memory/blocks';
-import { isText, SLICE_SIZE, type Slice, sameBytes, slice } from './memory/slice';
-import type { Text } from './memory/text';
+import { isText, SLICE_SIZE, Slice, sameBytes, slice } from './memory/slice';
+import { Text } from './memory/text';
 import * as json from './wire/json';
 
 /**

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
-import { type Config, readConfig } from './config';
+import { Config, readConfig } from './config';
 import { pluginConfiguration } from './host/buffers';
 import * as log from './host/log';
 import { DOWNSTREAM, DOWNSTREAM_ID, STRUCT_SCHEMA, UPSTREAM, UPSTREAM_ID } from './host/names';
 import { declare, PROTOBUF_TYPE, STRING_TYPE } from './host/properties';
 import * as http from './http';
-import { type Identity, readIdentity } from './identity';
+import { Identity, readIdentity } from './identity';
 import { refused, reserve, startOver } from './memory/arena';
 import { giveAll, takeBlock } from './memory/blocks';
 import { find, insert, remove } from './memory/id_table';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
-import { BY_DIRECTION, type Config, READ_REQUEST, READ_RESPONSE, WRITE_REQUEST, WRITE_RESPONSE } from './config';
+import { BY_DIRECTION, Config, READ_REQUEST, READ_RESPONSE, WRITE_REQUEST, WRITE_RESPONSE } from './config';
 import { REQUEST_HEADERS, RESPONSE_HEADERS } from './host/abi';
 import * as headers from './host/headers';
 import {
@@ -13,8 +13,8 @@ import {
   UPSTREAM_ID,
 } from './host/names';
 import * as properties from './host/properties';
-import type { Identity } from './identity';
-import { type Slice, sameBytes, slice } from './memory/slice';
+import { Identity } from './identity';
+import { Slice, sameBytes, slice } from './memory/slice';
 import { isReadableId, readMetadata } from './peers';
 
 /**

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
-import type { Config } from './config';
+import { Config } from './config';
 import * as log from './host/log';
 import { NODE, OLD_NODE } from './host/names';
 import * as properties from './host/properties';
 import { refused, reserve } from './memory/arena';
 import { takeFor } from './memory/blocks';
-import { SLICE_SIZE, type Slice, slice } from './memory/slice';
+import { SLICE_SIZE, Slice, slice } from './memory/slice';
 import { encode, encodedSize } from './wire/base64';
 import { canonical, leftOut, roomForCanonical } from './wire/canonical';
 import { readNode } from './wire/node';

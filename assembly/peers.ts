@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
-import type { Slice } from './memory/slice';
+import { Slice } from './memory/slice';
 import { decode } from './wire/base64';
 import { isSoundStruct } from './wire/struct';
 import { isUtf8 } from './wire/utf8';

@@ -2,7 +2,7 @@
 // Copyright the metadata-exchange authors
 
 import { proxy_get_buffer_bytes } from '@solo-io/proxy-runtime/assembly/imports';
-import type { Slice } from '../memory/slice';
+import { Slice } from '../memory/slice';
 import { OK, PLUGIN_CONFIGURATION } from './abi';
 
 /** The configuration of the plugin that is being configured, `size` bytes of it; false if it does not fit. */

@@ -7,7 +7,7 @@ import {
   proxy_remove_header_map_value,
   proxy_replace_header_map_value,
 } from '@solo-io/proxy-runtime/assembly/imports';
-import { type Slice, sameBytes, slice } from '../memory/slice';
+import { Slice, sameBytes, slice } from '../memory/slice';
 import { NOT_FOUND, OK } from './abi';
 
 /** The headers of the stream that is being served. Each function is one host call. */

@@ -2,7 +2,7 @@
 // Copyright the metadata-exchange authors
 
 import { proxy_log } from '@solo-io/proxy-runtime/assembly/imports';
-import type { Text } from '../memory/text';
+import { Text } from '../memory/text';
 import { ERROR, INFO, WARN } from './abi';
 
 /**

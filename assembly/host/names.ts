@@ -2,7 +2,7 @@
 // Copyright the metadata-exchange authors
 
 import { takeBlock } from '../memory/blocks';
-import { putText, SLICE_SIZE, type Slice, slice } from '../memory/slice';
+import { putText, SLICE_SIZE, Slice, slice } from '../memory/slice';
 
 /**
  * Names that the host wants as bytes. AssemblyScript's strings are UTF-16, so each is narrowed once, when the module

@@ -6,7 +6,7 @@ import {
   proxy_get_property,
   proxy_set_property,
 } from '@solo-io/proxy-runtime/assembly/imports';
-import { type Slice, slice } from '../memory/slice';
+import { Slice, slice } from '../memory/slice';
 import { OK } from './abi';
 import { DECLARE_PROPERTY } from './names';
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
-import { putText, type Slice } from './slice';
+import { putText, Slice } from './slice';
 
 /**
  * A line that is put together in a room of fixed size: log messages, paths in a configuration. What does not fit

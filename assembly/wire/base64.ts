@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
-import type { Slice } from '../memory/slice';
+import { Slice } from '../memory/slice';
 
 /**
  * Base64, standard alphabet (RFC 4648, section 4).

@@ -2,8 +2,8 @@
 // Copyright the metadata-exchange authors
 
 import { take } from '../memory/arena';
-import type { Slice } from '../memory/slice';
-import { FIXED64, LENGTH, tagOf, VARINT, type Writer } from './protobuf';
+import { Slice } from '../memory/slice';
+import { FIXED64, LENGTH, tagOf, VARINT, Writer } from './protobuf';
 import {
   BOOL_KIND,
   cursorAt,

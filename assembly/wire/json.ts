@@ -2,7 +2,7 @@
 // Copyright the metadata-exchange authors
 
 import { take } from '../memory/arena';
-import type { Slice } from '../memory/slice';
+import { Slice } from '../memory/slice';
 import { isUtf8 } from './utf8';
 
 /**

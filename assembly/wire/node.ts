@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
-import { type Slice, sameBytes, slice } from '../memory/slice';
-import { type Cursor, LENGTH } from './protobuf';
+import { Slice, sameBytes, slice } from '../memory/slice';
+import { Cursor, LENGTH } from './protobuf';
 import { ENTRY_KEY, ENTRY_VALUE, STRUCT_FIELDS } from './struct';
 
 /**

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
-import type { Slice } from '../memory/slice';
-import { CURSOR_SIZE, type Cursor, FIXED64, LENGTH, VARINT } from './protobuf';
+import { Slice } from '../memory/slice';
+import { CURSOR_SIZE, Cursor, FIXED64, LENGTH, VARINT } from './protobuf';
 import { isUtf8 } from './utf8';
 
 /**
