@@ -9,6 +9,7 @@ import {
   cursorAt,
   ENTRY_KEY,
   ENTRY_VALUE,
+  entryCursorAt,
   isFinite64,
   isKind,
   LIST_KIND,
@@ -76,7 +77,7 @@ function writeStruct(at: usize, end: usize, depth: u32): bool {
   const count = gathered;
   let known: u32 = 0;
   for (let i: u32 = 0; i < count; i++) {
-    if (readEntry(items + i * ITEM_SIZE, items + known * ITEM_SIZE, depth + 1)) known++;
+    if (readEntry(items + i * ITEM_SIZE, items + known * ITEM_SIZE, depth)) known++;
     else leftOutCount++;
   }
   sortItems(items, known);
@@ -86,7 +87,7 @@ function writeStruct(at: usize, end: usize, depth: u32): bool {
     if (i + 1 < known && compareKeys(item, item + ITEM_SIZE) == 0) continue;
     const entryEnd = writer.head;
     const valueAt = load<usize>(item, 8);
-    if (!writeValue(valueAt, valueAt + load<u32>(item, 12), depth + 2)) {
+    if (!writeValue(valueAt, valueAt + load<u32>(item, 12), depth + 1)) {
       writer.head = entryEnd;
       leftOutCount++;
       continue;
@@ -190,9 +191,8 @@ function gather(at: usize, end: usize, depth: u32, field: u32): usize {
 
 /** Makes of an item that is an entry one that is a key and a value; false for an entry without a value. */
 function readEntry(from: usize, to: usize, depth: u32): bool {
-  if (depth > MOST_MESSAGES) return false;
   const at = load<usize>(from);
-  const entry = cursorAt(depth);
+  const entry = entryCursorAt(depth);
   let keyAt = at;
   let keySize: u32 = 0;
   let valueAt: usize = 0;

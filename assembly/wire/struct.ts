@@ -31,15 +31,23 @@ export const BOOL_KIND: u32 = 4;
 export const STRUCT_KIND: u32 = 5;
 export const LIST_KIND: u32 = 6;
 
-/** The most messages inside each other, the outermost included: protobuf's limit in every language. */
+/**
+ * The most messages inside each other, the outermost included: protobuf's limit. As protobuf's own readers do, map
+ * entries are not counted: a Struct in a Struct in a Struct is Struct, Value, Struct, Value, Struct.
+ */
 export const MOST_MESSAGES: u32 = 100;
 
-/** One reader for each level, so that going down a level loses nothing and takes no memory. */
-const cursors = memory.data(4080, 8); // (MOST_MESSAGES + 2) * CURSOR_SIZE
+/** Two readers for each level, so that going down a level loses nothing and takes no memory. */
+const cursors = memory.data(8080, 8); // (MOST_MESSAGES + 1) * 2 * CURSOR_SIZE
 
-/** The reader of a level, 1 the outermost, MOST_MESSAGES + 1 the deepest that may be asked for. */
+/** The reader of the message at a level: 1 is the outermost, MOST_MESSAGES the deepest. */
 export function cursorAt(depth: u32): Cursor {
-  return changetype<Cursor>(cursors + depth * CURSOR_SIZE);
+  return changetype<Cursor>(cursors + depth * 2 * CURSOR_SIZE);
+}
+
+/** The reader of the map entries of the Struct at a level. */
+export function entryCursorAt(depth: u32): Cursor {
+  return changetype<Cursor>(cursors + (depth * 2 + 1) * CURSOR_SIZE);
 }
 
 /** Whether a field of a Value, as just read, is one of its kinds: unknown fields and wrong wire types are not. */
@@ -70,14 +78,13 @@ function soundStruct(at: usize, end: usize, depth: u32): bool {
   struct.open(at, end);
   while (struct.next()) {
     if (struct.field != STRUCT_FIELDS || struct.type != LENGTH) continue;
-    if (!soundEntry(struct.at, struct.at + struct.size, depth + 1)) return false;
+    if (!soundEntry(struct.at, struct.at + struct.size, depth)) return false;
   }
   return struct.sound;
 }
 
 function soundEntry(at: usize, end: usize, depth: u32): bool {
-  if (depth > MOST_MESSAGES) return false;
-  const entry = cursorAt(depth);
+  const entry = entryCursorAt(depth);
   let hasValue = false;
   entry.open(at, end);
   while (entry.next()) {
