@@ -28,7 +28,7 @@ export interface Listener {
   manager?: Json;
 }
 
-export interface Proxy {
+export interface ProxyOptions {
   node?: Json;
   listeners: Listener[];
   /** Clusters: the port of this machine that each goes to, and more fields. */
@@ -36,7 +36,7 @@ export interface Proxy {
 }
 
 /** A bootstrap configuration. */
-export function proxy(options: Proxy): Bootstrap {
+export function proxy(options: ProxyOptions): Bootstrap {
   return {
     node: { id: 'test-node', cluster: 'test-cluster', ...options.node },
     static_resources: {
