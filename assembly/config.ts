@@ -3,14 +3,17 @@
 
 import * as log from './host/log';
 import { name } from './host/names';
+import { reserve } from './memory/arena';
 import { takeFor } from './memory/blocks';
 import { isText, SLICE_SIZE, Slice, sameBytes, slice } from './memory/slice';
 import { Text } from './memory/text';
 import * as json from './wire/json';
+import { looksLikeStruct, roomForJson, toJson } from './wire/struct_json';
 
 /**
- * The plugin's configuration: JSON, the same shape that Istio's native filter takes
- * (io.istio.http.peer_metadata.Config), with fields of our own beside it. docs/configuration.schema.json describes it.
+ * The plugin's configuration: JSON, as text or as a google.protobuf.Struct, of the shape that Istio's native filter
+ * takes (io.istio.http.peer_metadata.Config), with fields of our own beside it. docs/configuration.schema.json
+ * describes it.
  */
 
 /** What a stream does with its headers: a set of these. */
@@ -66,6 +69,7 @@ export function readConfig(source: Slice, owner: usize): Config | null {
   config.usesCluster = false;
   config.methods = BY_DIRECTION;
   if (source.size == 0) return config;
+  if (looksLikeStruct(source) && !(reserve(roomForJson(source.size)) && toJson(source, source))) return null;
 
   keeper = owner;
   path.open(pathRoom, PATH_ROOM);

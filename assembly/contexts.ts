@@ -8,7 +8,7 @@ import { DOWNSTREAM, DOWNSTREAM_ID, STRUCT_SCHEMA, UPSTREAM, UPSTREAM_ID } from 
 import { declare, PROTOBUF_TYPE, STRING_TYPE } from './host/properties';
 import * as http from './http';
 import { Identity, readIdentity } from './identity';
-import { refused, reserve, startOver } from './memory/arena';
+import { reserve, startOver } from './memory/arena';
 import { giveAll, takeBlock } from './memory/blocks';
 import { find, insert, remove } from './memory/id_table';
 import { slice } from './memory/slice';
@@ -68,9 +68,7 @@ export function configure(id: u32, size: u32): bool {
 }
 
 function readRoot(root: Root, size: u32): bool {
-  if (!pluginConfiguration(size, configuration)) {
-    if (!refused() || !reserve(refused()) || !pluginConfiguration(size, configuration)) return false;
-  }
+  if (!reserve(size) || !pluginConfiguration(size, configuration)) return false;
   const owner = changetype<usize>(root);
   const config = readConfig(configuration, owner);
   if (!config) return false;

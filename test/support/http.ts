@@ -43,13 +43,16 @@ export interface Seen {
   trailers: Record<string, string | undefined>;
 }
 
+export type Answering = (request: Seen) => Reply | undefined | Promise<Reply>;
+
 /** A server that a proxy stands before: it remembers what it saw, and answers what it is told to. */
 export class App implements AsyncDisposable {
   readonly seen: Seen[] = [];
 
   private constructor(private readonly server: http.Server) {}
 
-  static async start(answer: (request: Seen, socket: import('node:net').Socket) => Reply | undefined = () => ({})) {
+  /** `answer` says what to answer; `undefined`: nothing, ever. */
+  static async start(answer: Answering = () => ({})): Promise<App> {
     const server = http.createServer();
     const app = new App(server);
     server.on('request', async (request, response) => {
@@ -58,7 +61,7 @@ export class App implements AsyncDisposable {
       const { method = '', url: path = '', trailers } = request;
       const seen = { method, path, headers: new Headers(request.rawHeaders), body, trailers };
       app.seen.push(seen);
-      const reply = answer(seen, request.socket);
+      const reply = await answer(seen);
       if (!reply) return;
       if (reply.trailers) response.setHeader('trailer', reply.trailers.map(([name]) => name).join(', '));
       response.writeHead(reply.status ?? 200, reply.headers ?? []);

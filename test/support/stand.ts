@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { bridge, type Listener, metadataExchange, type ProxyOptions, probe, proxy } from '../../tools/envoy/config.ts';
 import { Envoy, type EnvoyOptions } from '../../tools/envoy/process.ts';
-import { type Answer, App, type Reply, type Request, type Seen, send } from './http.ts';
+import { type Answer, type Answering, App, type Request, type Seen, send } from './http.ts';
 import { type Learned, learnedOf } from './peers.ts';
 import { struct } from './struct.ts';
 
@@ -23,7 +23,7 @@ export interface StandOptions extends EnvoyOptions {
   metadata?: object;
   node?: object;
   /** What the server behind the proxy answers. */
-  answer?: (request: Seen) => Reply | undefined;
+  answer?: Answering;
   /** HTTP filters between ours and the router. */
   after?: object[];
   routes?: Listener['routes'];

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+import protobuf from 'protobufjs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Bootstrap, Envoy } from '../../tools/envoy/process.ts';
+import { shipped, shippedFiles, shippedIdentity, validateShipped } from '../../tools/envoy/shipped.ts';
+
+const PRODUCTPAGE = 'envoy/sidecar-pair/productpage.yaml';
+const REVIEWS = 'envoy/sidecar-pair/reviews.yaml';
+const APP = 'envoy/sidecar-pair/app.yaml';
+const GATEWAY = 'envoy/edge-gateway/gateway.yaml';
+
+const METADATA = 'x-istio-peer-metadata';
+const ID = 'x-istio-peer-id';
+const OURS = /x-istio-peer|x-envoy-peer/i;
+
+/** What Envoy calls the type of metadata in filter state. */
+const STRUCT = 'type.googleapis.com/google.protobuf.Struct';
+
+/** Several Envoys start before the first test. */
+const TIMEOUT = 60_000;
+
+describe('the configurations under envoy/', () => {
+  const files = shippedFiles();
+
+  it('are found', () => {
+    expect(files).toEqual(expect.arrayContaining([PRODUCTPAGE, REVIEWS, APP, GATEWAY]));
+  });
+
+  it.each(files)('%s is taken by Envoy as it is, from the project folder', { timeout: TIMEOUT }, async (path) => {
+    const { valid, log } = await validateShipped(path);
+    expect(valid, log).toBe(true);
+  });
+});
+
+const running: Envoy[] = [];
+
+async function start(name: string, config: Bootstrap): Promise<Envoy> {
+  const envoy = await Envoy.start(config, { name });
+  running.push(envoy);
+  return envoy;
+}
+
+async function stopAll(): Promise<void> {
+  await Promise.all(running.splice(0).map((envoy) => envoy.stop()));
+}
+
+/** The application behind its sidecar, as shipped: the sidecar, and its port. */
+async function startReviews(): Promise<[Envoy, number]> {
+  const app = await start('app', shipped(APP));
+  const config = shipped(REVIEWS, { app: await app.port('app') });
+  alsoLog(config, 'all', '%DYNAMIC_METADATA(envoy.wasm.metadata_exchange.downstream)%');
+  const reviews = await start('reviews', config);
+  return [reviews, await reviews.port('inbound')];
+}
+
+/** Adds a field to a configuration's access log. */
+function alsoLog(config: Bootstrap, field: string, format: string): void {
+  const manager = config.static_resources.listeners[0].filter_chains[0].filters[0].typed_config;
+  manager.access_log[0].typed_config.log_format.json_format[field] = format;
+}
+
+/** The access log's line of a request. */
+// biome-ignore lint/suspicious/noExplicitAny: any JSON object
+async function logged(envoy: Envoy, path: string): Promise<any> {
+  const line = () => envoy.log().match(new RegExp(`^\\{.*"path":"${path}".*\\}$`, 'm'))?.[0];
+  await envoy.until(`${path} is in the access log`, () => line() !== undefined);
+  return JSON.parse(line()!);
+}
+
+/** The names of all of a response's headers that look like the exchange's. */
+function ours(response: Response): string[] {
+  return [...response.headers.keys()].filter((name) => OURS.test(name));
+}
+
+describe('the sidecar pair', { timeout: TIMEOUT }, () => {
+  let productpage: Envoy;
+  let reviews: Envoy;
+  let response: Response;
+  let body: string;
+
+  beforeAll(async () => {
+    const [server, port] = await startReviews();
+    reviews = server;
+    const config = shipped(PRODUCTPAGE, { reviews: port });
+    alsoLog(config, 'all', '%DYNAMIC_METADATA(envoy.wasm.metadata_exchange.upstream)%');
+    productpage = await start('productpage', config);
+    response = await fetch(`http://127.0.0.1:${await productpage.port('outbound')}/reviews/1`);
+    body = await response.text();
+  }, TIMEOUT);
+  afterAll(stopAll);
+
+  it("answers productpage's request, and neither application sees a trace of the exchange", () => {
+    expect(response.status).toBe(200);
+    expect(body).toContain('":path": "/reviews/1"');
+    expect(body).not.toMatch(OURS);
+    expect(ours(response)).toEqual([]);
+  });
+
+  it('tells reviews all that productpage says of itself, types included', async () => {
+    const { downstream_peer } = await logged(reviews, '/reviews/1');
+    const { id, metadata } = shippedIdentity(PRODUCTPAGE);
+    expect(metadata.PROXY_CONFIG.concurrency).toBeTypeOf('number');
+    expect(downstream_peer.id).toBe(id);
+    expect(downstream_peer.metadata).toEqual({ '@type': STRUCT, value: metadata });
+  });
+
+  it('tells productpage all that reviews says of itself, types included', async () => {
+    const { upstream_peer } = await logged(productpage, '/reviews/1');
+    const { id, metadata } = shippedIdentity(REVIEWS);
+    expect(upstream_peer.id).toBe(id);
+    expect(upstream_peer.metadata).toEqual({ '@type': STRUCT, value: metadata });
+  });
+
+  it('has every field of the peer in dynamic metadata, on both sides', async () => {
+    const { downstream_peer, all: client } = await logged(reviews, '/reviews/1');
+    expect(client).toEqual(shippedIdentity(PRODUCTPAGE).metadata);
+    expect(downstream_peer.from_dynamic_metadata).toEqual({
+      name: 'productpage-v1-84975bc778-pxz2w',
+      namespace: 'default',
+      workload: 'productpage-v1',
+      app: 'productpage',
+    });
+    const { upstream_peer, all: server } = await logged(productpage, '/reviews/1');
+    expect(server).toEqual(shippedIdentity(REVIEWS).metadata);
+    expect(upstream_peer.from_dynamic_metadata).toEqual({
+      name: 'reviews-v1-7b6b8f5d4c-k9xlm',
+      namespace: 'default',
+      workload: 'reviews-v1',
+      app: 'reviews',
+    });
+  });
+
+  it('has the peer in CEL expressions, on both sides', async () => {
+    const { downstream_peer } = await logged(reviews, '/reviews/1');
+    expect(downstream_peer.from_cel).toEqual({ name: 'productpage-v1-84975bc778-pxz2w', app: 'productpage' });
+    const { upstream_peer } = await logged(productpage, '/reviews/1');
+    expect(upstream_peer.from_cel).toEqual({ name: 'reviews-v1-7b6b8f5d4c-k9xlm', app: 'reviews' });
+  });
+});
+
+describe('the edge gateway', { timeout: TIMEOUT }, () => {
+  let gateway: Envoy;
+  let reviews: Envoy;
+  let edge: string;
+
+  /** What strangers may try. */
+  const attempts: Record<string, Record<string, string>> = {
+    nothing: {},
+    forged: { [METADATA]: struct({ NAME: 'forged', WORKLOAD_NAME: 'productpage-v1' }), [ID]: 'forged' },
+    'forged-metadata': { [METADATA]: struct({ NAME: 'forged' }) },
+    'forged-id': { [ID]: 'forged' },
+    empty: { [METADATA]: '', [ID]: '' },
+    garbage: { [METADATA]: '!!!!', [ID]: '~' },
+  };
+
+  beforeAll(async () => {
+    const [server, port] = await startReviews();
+    reviews = server;
+    gateway = await start('gateway', shipped(GATEWAY, { reviews: port }));
+    edge = `http://127.0.0.1:${await gateway.port('edge')}`;
+  }, TIMEOUT);
+  afterAll(stopAll);
+
+  it('is who reviews sees, whoever a stranger claims to be', async () => {
+    const { id, metadata } = shippedIdentity(GATEWAY);
+    for (const [attempt, headers] of Object.entries(attempts)) {
+      const response = await fetch(`${edge}/reviews/${attempt}`, { headers });
+      expect(response.status, attempt).toBe(200);
+      expect(await response.text(), attempt).not.toMatch(OURS);
+      expect(ours(response), attempt).toEqual([]);
+    }
+    for (const attempt of Object.keys(attempts)) {
+      const { downstream_peer, all } = await logged(reviews, `/reviews/${attempt}`);
+      expect(downstream_peer.id, attempt).toBe(id);
+      expect(downstream_peer.metadata.value, attempt).toEqual(metadata);
+      expect(all, attempt).toEqual(metadata);
+    }
+  });
+
+  it('learns who answered', async () => {
+    await fetch(`${edge}/reviews/learns`, { headers: attempts.forged });
+    const { upstream_peer } = await logged(gateway, '/reviews/learns');
+    const { id, metadata } = shippedIdentity(REVIEWS);
+    expect(upstream_peer).toMatchObject({ id, workload: 'reviews-v1', app: 'reviews' });
+    expect(upstream_peer.metadata.value).toEqual(metadata);
+  });
+
+  it.each(Object.entries(attempts))('tells strangers nothing with a 404 (they sent: %s)', async (_, headers) => {
+    const response = await fetch(`${edge}/not-public`, { headers });
+    expect(response.status).toBe(404);
+    expect(ours(response)).toEqual([]);
+  });
+
+  it('tells strangers nothing with a 503, when reviews is gone', async () => {
+    const config = shipped(GATEWAY, { reviews: 1 });
+    await using alone = await Envoy.start(config, { name: 'gateway without reviews' });
+    for (const [attempt, headers] of Object.entries(attempts)) {
+      const response = await fetch(`http://127.0.0.1:${await alone.port('edge')}/reviews/1`, { headers });
+      expect(response.status, attempt).toBe(503);
+      expect(ours(response), attempt).toEqual([]);
+    }
+  });
+
+  it('turns away headers that a careless server would take for ours', async () => {
+    const response = await fetch(`${edge}/reviews/underscores`, { headers: { x_istio_peer_id: 'forged' } });
+    expect(response.status).toBe(400);
+    expect(ours(response)).toEqual([]);
+  });
+});
+
+/** A google.protobuf.Struct of strings, as the header carries it. */
+function struct(values: Record<string, string>): string {
+  const { nested } = protobuf.common.get('google/protobuf/struct.proto')!;
+  const type = protobuf.Root.fromJSON({ nested }).lookupType('google.protobuf.Struct');
+  const fields = Object.entries(values).map(([name, stringValue]) => [name, { stringValue }]);
+  return Buffer.from(type.encode(type.fromObject({ fields: Object.fromEntries(fields) })).finish()).toString('base64');
+}
