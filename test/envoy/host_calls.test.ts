@@ -42,8 +42,14 @@ const read = (side: string) => [
   '  proxy_set_property',
 ];
 const seek = (side: string) => [`  proxy_get_header_map_value(${side})`, `  proxy_get_header_map_value(${side})`];
-const strip = (side: string) => [`  proxy_remove_header_map_value(${side})`, `  proxy_remove_header_map_value(${side})`];
-const write = (side: string) => [`  proxy_replace_header_map_value(${side})`, `  proxy_replace_header_map_value(${side})`];
+const strip = (side: string) => [
+  `  proxy_remove_header_map_value(${side})`,
+  `  proxy_remove_header_map_value(${side})`,
+];
+const write = (side: string) => [
+  `  proxy_replace_header_map_value(${side})`,
+  `  proxy_replace_header_map_value(${side})`,
+];
 
 const stream = (request: string[], response: string[]) => [
   'proxy_on_context_create',

@@ -82,7 +82,9 @@ describe('several plugin configurations in one Envoy with two workers', () => {
     expect(answered.c).toBe(0);
 
     await mesh.update([listener('one', C), listener('two', B)]);
-    expect((await ask(await mesh.envoy.port('two'), 'b')).sort(), 'the other listener stays as it is').toEqual(answerOf(B));
+    expect((await ask(await mesh.envoy.port('two'), 'b')).sort(), 'the other listener stays as it is').toEqual(
+      answerOf(B),
+    );
     for (const release of held) release();
     for (const answer of await Promise.all(old)) {
       expect(answer.status).toBe(200);

@@ -102,7 +102,7 @@ export interface Request {
   path?: string;
   /** Names and values in turn: copies are possible. */
   headers?: string[];
-  body?: string;
+  body?: string | Buffer;
   trailers?: Record<string, string>;
 }
 

@@ -8,7 +8,9 @@
 export function calls(log: string): string[] {
   const lines: string[] = [];
   let depth = 0;
-  for (const [, direction, call] of log.matchAll(/\[wasm\] \[[^\]]*\] \[(host->vm|vm->host|host<-vm|vm<-host)\] (.*)/g)) {
+  for (const [, direction, call] of log.matchAll(
+    /\[wasm\] \[[^\]]*\] \[(host->vm|vm->host|host<-vm|vm<-host)\] (.*)/g,
+  )) {
     if (direction === 'host<-vm' || direction === 'vm<-host') {
       depth--;
       continue;
