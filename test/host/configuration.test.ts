@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { describe, expect, test } from 'vitest';
+import { ROOT } from '../../tools/envoy/binary.ts';
+import { struct } from '../support/struct.ts';
+import { Host } from './host.ts';
+import { NODE } from './node.ts';
+
+const LISTED = [{ istio_headers: {} }];
+
+/** Loads a configuration; the complaint if it is refused. */
+function refusal(config: string | Buffer): string | undefined {
+  const host = new Host({ 'xds.node': NODE });
+  const root = host.configure(config);
+  const errors = host.log.filter(({ level }) => level >= 4).map(({ text }) => text);
+  if (root !== undefined) expect(errors).toEqual([]);
+  else expect(errors.length, 'one refusal, one line').toBe(1);
+  return errors[0]?.replace('metadata_exchange: configuration refused at ', '');
+}
+
+describe('what is refused, and what its author reads in the log', () => {
+  test.each([
+    // What is not JSON.
+    ['{', 'byte 1: the text ends too soon'],
+    ['nonsense', 'byte 0: a value was expected'],
+    ['{"headers": {}', 'byte 14: the text ends too soon'],
+    ['{"headers": {},}', 'byte 15: nothing follows a comma'],
+    ['{"headers": {} "node_key": "id"}', 'byte 15: a comma was expected'],
+    ['{"headers" {}}', 'byte 11: a colon was expected'],
+    ['{headers: {}}', 'byte 1: a key was expected'],
+    ['{"node_key": "id"} {}', 'byte 19: something follows the end'],
+    ['{"node_key": "id', 'byte 16: node_key: a string does not end'],
+    ['{"node_key": "\\x"}', 'byte 14: node_key: an escape is not known'],
+    ['{"node_key": "\\ud800"}', 'byte 14: node_key: half a surrogate pair'],
+    ['{"node_key": "a\nb"}', 'byte 15: node_key: a control character stands in a string'],
+    ['{"node_key": truth}', 'byte 13: node_key: a value was expected'],
+    // What is not an object, or of the wrong type.
+    ['[]', 'byte 0: expected an object, found a list'],
+    ['"text"', 'byte 0: expected an object, found a string'],
+    ['null', 'byte 0: expected an object, found null'],
+    ['{"headers": []}', 'byte 12: headers: expected an object, found a list'],
+    ['{"headers": {"metadata": 5}}', 'byte 25: headers.metadata: expected a string, found a number'],
+    ['{"headers": {"id": true}}', 'byte 19: headers.id: expected a string, found a boolean'],
+    ['{"metadata_key": {}}', 'byte 17: metadata_key: expected a string, found an object'],
+    ['{"upstream_discovery": {}}', 'byte 23: upstream_discovery: expected a list, found an object'],
+    ['{"upstream_discovery": [[]]}', 'byte 24: upstream_discovery[0]: expected an object, found a list'],
+    [
+      '{"upstream_discovery": [{"istio_headers": {}}, {"istio_headers": 1}]}',
+      'byte 65: upstream_discovery[1].istio_headers: expected an object, found a number',
+    ],
+    // What nobody knows.
+    ['{"headres": {}}', 'byte 1: headres: is not a known field'],
+    ['{"headers": {"name": "x"}}', 'byte 13: headers.name: is not a known field'],
+    [`{"${'x'.repeat(99)}": 1}`, `byte 1: ${'x'.repeat(64)}...: is not a known field`],
+    [
+      '{"downstream_discovery": [{"workload_discovery": {}}]}',
+      'byte 27: downstream_discovery[0].workload_discovery: is not a method that this version has: istio_headers is',
+    ],
+    [
+      '{"downstream_discovery": [{"istio_headers": {"skip": true}}]}',
+      'byte 45: downstream_discovery[0].istio_headers.skip: is not a known field',
+    ],
+    // What is known and makes no sense.
+    ['{"downstream_discovery": [{}]}', 'byte 26: downstream_discovery[0]: must name a method'],
+    ['{"node_key": "name"}', 'byte 13: node_key: must be "id" or "cluster"'],
+    ['{"metadata_key": ""}', 'byte 17: metadata_key: must not be empty'],
+    ['{"node_key": "id", "nodeKey": "id"}', 'byte 19: nodeKey: is given twice'],
+    ['{"headers": {}, "headers": {}}', 'byte 16: headers: is given twice'],
+    [
+      '{"upstream_discovery": [{"istio_headers": {}, "istioHeaders": {}}]}',
+      'byte 46: upstream_discovery[0].istioHeaders: is given twice',
+    ],
+    ['{"headers": {"id": ""}}', 'byte 19: headers.id: must not be empty'],
+    ['{"headers": {"id": "x id"}}', 'byte 19: headers.id: is not a valid header name'],
+    ['{"headers": {"id": ":path"}}', 'byte 19: headers.id: is not a valid header name'],
+    ['{"headers": {"id": "größe"}}', 'byte 19: headers.id: is not a valid header name'],
+    ['{"headers": {"id": "a\\r\\nb: c"}}', 'byte 19: headers.id: is not a valid header name'],
+    ['{"headers": {"id": "Content-Length"}}', 'byte 19: headers.id: is a header that HTTP itself needs'],
+    [
+      '{"headers": {"id": "x-a", "metadata": "X-A"}}',
+      'byte 12: headers: metadata and id must be two different headers',
+    ],
+    ['{"headers": {"id": "x-istio-peer-metadata"}}', 'byte 12: headers: metadata and id must be two different headers'],
+  ])('%s', (config, complaint) => {
+    expect(refusal(config)).toBe(complaint);
+  });
+
+  test('strings that are not UTF-8', () => {
+    expect(refusal(Buffer.from('{"node_key": "\xff"}', 'latin1'))).toBe('byte 14: node_key: a string is not UTF-8');
+  });
+
+  test('lists without end, objects without end: no trap, whatever the depth', () => {
+    expect(refusal(`{"upstream_discovery": ${'['.repeat(100_000)}`)).toBe(
+      'byte 24: upstream_discovery[0]: expected an object, found a list',
+    );
+    expect(refusal('{"headers": '.repeat(10_000))).toBe('byte 13: headers.headers: is not a known field');
+  });
+
+  test('every shortening of a good configuration, and no shortening traps', () => {
+    const good = JSON.stringify({ headers: { id: 'x-\u00e9' }, metadata_key: '\u20ac', upstream_discovery: LISTED });
+    const bytes = Buffer.from(good.replace('x-\u00e9', 'x-e'));
+    expect(refusal(bytes)).toBeUndefined();
+    for (let size = 1; size < bytes.length; size++) expect(refusal(bytes.subarray(0, size)), `${size}`).toBeDefined();
+  });
+});
+
+describe('what is taken', () => {
+  test.each([
+    ['nothing', ''],
+    ['no fields', '{}'],
+    ['white space', ' \t\r\n{ } \n'],
+    ['nulls for fields', '{"headers": null, "node_key": null, "upstream_discovery": null}'],
+    ['escapes in keys and values', '{"\\u006eode_key": "\\u0069d", "metadata_key": "\\ud83d\\ude00\\u00e9\\u20ac"}'],
+    ['everything', JSON.stringify(everything())],
+  ])('%s', (_, config) => {
+    expect(refusal(config)).toBeUndefined();
+  });
+
+  test('a Struct, as Envoy hands it on', () => {
+    expect(refusal(struct.write(everything()))).toBeUndefined();
+    expect(refusal(struct.write({ headers: { id: 'x-a', metadata: 'x-b' }, node_key: null }))).toBeUndefined();
+    expect(refusal(struct.write({ headers: { id: 3 } }))).toBe(
+      'byte 17: headers.id: expected a string, found a number',
+    );
+    expect(refusal(struct.write({ 'a "key"\n': [1.5, true, { a: null }] }))).toBe(
+      'byte 1: a "key"?: is not a known field',
+    );
+  });
+});
+
+function everything() {
+  return {
+    headers: { metadata: 'X-Envoy-Peer-Metadata', id: 'x-envoy-peer-metadata-id' },
+    metadata_key: 'x',
+    node_key: 'cluster',
+    downstream_discovery: LISTED,
+    upstream_discovery: LISTED,
+    downstream_propagation: [],
+    upstream_propagation: [...LISTED, ...LISTED],
+  };
+}
+
+test('the JSON Schema says the same as the module', () => {
+  const schema = JSON.parse(readFileSync(join(ROOT, 'docs/configuration.schema.json'), 'utf8'));
+  const validate = new Ajv2020({ strict: true, allowUnionTypes: true }).compile(schema);
+  const examples: unknown[] = [
+    {},
+    everything(),
+    ...Object.entries(everything()).map(([key, value]) => ({ [key]: value })),
+    ...Object.keys(everything()).flatMap((key) =>
+      [null, true, 5, '', 'text', 'id', [], [{}], [1], [null], {}, { id: 1 }, { id: 'a b' }, { id: 'x', y: 1 }].map(
+        (value) => ({
+          [key]: value,
+        }),
+      ),
+    ),
+    { unknown: 1 },
+    { upstream_discovery: [{ istio_headers: {}, baggage: {} }] },
+    { upstream_discovery: [{ istio_headers: null }] },
+    { upstream_discovery: [{ istio_headers: { a: 1 } }] },
+    { headers: { id: 'host' } },
+    { headers: { id: 'te' } },
+    [],
+    'text',
+    null,
+  ];
+  const answers = examples.map((example) => [JSON.stringify(example), refusal(JSON.stringify(example)) === undefined]);
+  expect(answers).toEqual(examples.map((example) => [JSON.stringify(example), validate(example)]));
+  expect(answers.filter(([, taken]) => taken).length, 'both kinds of examples').toBeGreaterThan(15);
+});

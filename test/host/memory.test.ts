@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+import { describe, expect, test } from 'vitest';
+import { ID, METADATA } from '../support/http.ts';
+import { struct } from '../support/struct.ts';
+import { Host } from './host.ts';
+import { NODE, node } from './node.ts';
+
+const INBOUND = { 'xds.listener_direction': Buffer.from([1, 0, 0, 0, 0, 0, 0, 0]) };
+const PEER_HEADER = struct.header({ NAME: 'peer' });
+
+describe('memory does not grow', () => {
+  test('with configurations that come and go, one beside the next', () => {
+    const labels = Object.fromEntries(Array.from({ length: 200 }, (_, i) => [`label-${i}`, 'x'.repeat(50)]));
+    const bytes = node({ id: 'me', metadata: { 'istio.io/metadata': labels } });
+    const host = new Host({ 'xds.node': bytes, ...INBOUND });
+    const config = JSON.stringify({ headers: { id: `x-${'i'.repeat(500)}` } });
+    let old = host.configure(config) as number;
+    let size = 0;
+    for (let i = 0; i < 200; i++) {
+      const next = host.configure(config) as number;
+      const stream = host.stream(old).onRequest();
+      host.end(old);
+      stream.onResponse().end();
+      old = next;
+      if (i === 10) size = host.memorySize();
+    }
+    expect(host.memorySize()).toBe(size);
+  });
+
+  test('with refused configurations', () => {
+    const host = new Host({ 'xds.node': NODE });
+    let size = 0;
+    for (let i = 0; i < 2000; i++) {
+      expect(host.configure(`{"metadata_key": "${'x'.repeat(1000)}", "unknown": 1}`)).toBeUndefined();
+      if (i === 10) size = host.memorySize();
+    }
+    expect(host.memorySize()).toBe(size);
+  });
+
+  test('with streams, however they end', () => {
+    const host = new Host({ 'xds.node': NODE, ...INBOUND });
+    const root = host.configure() as number;
+    const size = host.memorySize();
+    for (let i = 0; i < 100_000; i++) {
+      const stream = host.stream(root).onRequest([METADATA, PEER_HEADER], [ID, `peer-${i}`]);
+      if (i % 3) stream.onResponse();
+      stream.end();
+      host.log.length = 0;
+      host.calls.length = 0;
+    }
+    expect(host.memorySize()).toBe(size);
+  });
+});
+
+describe('memory is bounded', () => {
+  test('a header that does not fit is as if it could not be read', () => {
+    const host = new Host({ 'xds.node': NODE, ...INBOUND });
+    const root = host.configure() as number;
+    const huge = 'A'.repeat(200_000);
+    const stream = host.stream(root).onRequest([METADATA, huge], [ID, 'peer'], ['x-other', 'stays']).onResponse();
+    expect(stream.request).toEqual([['x-other', 'stays']]);
+    expect(stream.filterState).toEqual({ 'envoy.wasm.metadata_exchange.downstream_id': Buffer.from('peer') });
+    expect(stream.response.map(([name]) => name)).toEqual([METADATA, ID]);
+    // An empty copy first makes the module ask for all headers, which do not fit either.
+    const behind = host.stream(root).onRequest([METADATA, ''], [METADATA, huge], [ID, 'peer']);
+    expect(behind.request).toEqual([]);
+    const next = host.stream(root).onRequest([METADATA, PEER_HEADER]);
+    expect(struct.read(next.filterState['envoy.wasm.metadata_exchange.downstream'])).toEqual({ NAME: 'peer' });
+  });
+
+  test('a node that is larger than the room for answers is asked for again, and read', () => {
+    const blob = { 'istio.io/metadata': { NAME: 'own' }, other: 'x'.repeat(1_000_000) };
+    const host = new Host({ 'xds.node': node({ id: 'me', metadata: blob }), ...INBOUND });
+    const stream = host
+      .stream(host.configure() as number)
+      .onRequest([METADATA, ''], [ID, ''])
+      .onResponse();
+    expect(stream.response).toEqual([
+      [METADATA, struct.header({ NAME: 'own' })],
+      [ID, 'me'],
+    ]);
+  });
+
+  test('configurations without end are refused one day, and those that are there go on', () => {
+    const labels = { 'istio.io/metadata': { blob: 'x'.repeat(200_000) } };
+    const host = new Host({ 'xds.node': node({ id: 'me', metadata: labels }), ...INBOUND });
+    const roots: number[] = [];
+    for (let i = 0; i < 300; i++) {
+      const root = host.configure();
+      if (root === undefined) break;
+      roots.push(root);
+    }
+    expect(roots.length).toBeGreaterThan(10);
+    expect(roots.length).toBeLessThan(300);
+    expect(host.complaints().at(-1)).toBe('metadata_exchange: there is no memory left for another configuration');
+    const stream = host.stream(roots[0]).onRequest([ID, 'peer']).onResponse();
+    expect(stream.response).toEqual([[ID, 'me']]);
+    host.end(roots[0]);
+    expect(host.configure(), 'a stream still needs it').toBeUndefined();
+    stream.end();
+    expect(host.configure(), 'what one gives back, the next one takes').toBeDefined();
+  });
+
+  test('more streams at once than have room: stripped, heard, not answered', () => {
+    const host = new Host({ 'xds.node': NODE, ...INBOUND });
+    const root = host.configure() as number;
+    const streams = Array.from({ length: 31_000 }, (_, i) => host.stream(root).onRequest([ID, `peer-${i}`]));
+    for (const [i, stream] of streams.entries()) {
+      expect(stream.request).toEqual([]);
+      expect(stream.filterState['envoy.wasm.metadata_exchange.downstream_id']?.toString()).toBe(`peer-${i}`);
+      stream.onResponse([ID, 'forged']);
+    }
+    const answered = streams.filter((stream) => stream.response.length > 0);
+    expect(answered.length).toBe(29_999);
+    expect(answered.every((stream) => stream.response[0][1] === 'own-id')).toBe(true);
+    for (const stream of streams) stream.end();
+    expect(host.stream(root).onRequest([ID, 'peer']).onResponse().response).toEqual([[ID, 'own-id']]);
+  });
+});

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import protobuf from 'protobufjs';
+import { describe, expect, test } from 'vitest';
+import { MODULE, ROOT } from '../../tools/envoy/binary.ts';
+import { Host } from './host.ts';
+import { NODE } from './node.ts';
+
+describe('the built module', () => {
+  const module = new WebAssembly.Module(readFileSync(MODULE));
+
+  test('exports the callbacks that it uses, and ABI 0.2.1', () => {
+    expect(
+      WebAssembly.Module.exports(module)
+        .map(({ name }) => name)
+        .sort(),
+    ).toEqual([
+      '_initialize',
+      'malloc',
+      'memory',
+      'proxy_abi_version_0_2_1',
+      'proxy_on_configure',
+      'proxy_on_context_create',
+      'proxy_on_delete',
+      'proxy_on_request_headers',
+      'proxy_on_response_headers',
+    ]);
+  });
+
+  test('imports Proxy-WASM host calls and nothing else: no WASI, no abort', () => {
+    const imports = WebAssembly.Module.imports(module).map(({ module, name }) => `${module}.${name}`);
+    expect(imports.length).toBeGreaterThan(0);
+    expect(imports.filter((name) => !name.startsWith('env.proxy_'))).toEqual([]);
+  });
+
+  test('has no debug names, and is as small as one would wish', () => {
+    expect(WebAssembly.Module.customSections(module, 'name')).toEqual([]);
+    expect(WebAssembly.Module.customSections(module, 'sourceMappingURL')).toEqual([]);
+    expect(readFileSync(MODULE).length).toBeLessThan(24 * 1024);
+  });
+
+  test('says its version, which is the package’s, once a VM', () => {
+    const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+    const host = new Host({ 'xds.node': NODE });
+    host.configure();
+    host.configure();
+    expect(host.log).toEqual([{ level: 2, text: `metadata_exchange: version ${version}` }]);
+  });
+
+  test('declares what it writes, so that CEL can walk it and it lives as long as the request', () => {
+    const proto = protobuf.loadSync(join(ROOT, 'proto/property.proto'));
+    const type = proto.lookupType('metadata_exchange.DeclarePropertyArguments');
+    const host = new Host({ 'xds.node': NODE });
+    host.configure();
+    const declared = host.declared.map((bytes) => type.toObject(type.decode(bytes), { enums: String }));
+    const name = (side: string) => `envoy.wasm.metadata_exchange.${side}`;
+    const schema = 'type.googleapis.com/google.protobuf.Struct';
+    const span = 'DownstreamRequest';
+    expect(declared).toEqual([
+      { name: name('downstream'), type: 'Protobuf', schema, span },
+      { name: name('downstream_id'), type: 'String', span },
+      { name: name('upstream'), type: 'Protobuf', schema, span },
+      { name: name('upstream_id'), type: 'String', span },
+    ]);
+  });
+});
