@@ -43,7 +43,7 @@ const metadata = slice(memory.data(8, 4));
 const id = slice(memory.data(8, 4));
 const struct = slice(memory.data(8, 4));
 
-/** Whether this Envoy knows the direction only under its old name (before 1.24). */
+/** Whether this Envoy knows the direction only under the name that it had before `xds` was there. */
 let isOldHost: bool = false;
 
 /** What a stream does: a set of methods. One plugin configuration may serve listeners of several directions. */

@@ -64,7 +64,7 @@ function noMemory(): Identity | null {
 
 /**
  * The serialized Node: about 60 kB, because it lists every extension of the proxy. What does not fit into the arena
- * is asked for once more when there is room. Envoy before 1.24 knows it under another name.
+ * is asked for once more when there is room. Older Envoys know it under another name.
  */
 function fetchNode(): bool {
   for (let attempt = 0; attempt < 2; attempt++) {

@@ -46,7 +46,7 @@ export class Envoy implements AsyncDisposable {
     const args = ['-c', join(folder, 'envoy.json'), '--admin-address-path', join(folder, 'admin')];
     // A base id of its own, and not --disable-hot-restart: so it dies with us, however we end.
     args.push('--use-dynamic-base-id', '--concurrency', String(options.workers ?? 1), '--log-level', 'warning');
-    args.push('--drain-time-s', '1', '--file-flush-interval-msec', '20');
+    args.push('--file-flush-interval-msec', '20');
     if (options.componentLogLevel) args.push('--component-log-level', options.componentLogLevel);
     // Relative paths in a configuration are the project's.
     const process = spawn(envoyBinary(), args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] });
