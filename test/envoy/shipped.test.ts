@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-import protobuf from 'protobufjs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Bootstrap, Envoy } from '../../tools/envoy/process.ts';
 import { shipped, shippedFiles, shippedIdentity, validateShipped } from '../../tools/envoy/shipped.ts';
+import { type Answer, ID, METADATA, send } from '../support/http.ts';
+import { struct } from '../support/struct.ts';
 
 const PRODUCTPAGE = 'envoy/sidecar-pair/productpage.yaml';
 const REVIEWS = 'envoy/sidecar-pair/reviews.yaml';
 const APP = 'envoy/sidecar-pair/app.yaml';
 const GATEWAY = 'envoy/edge-gateway/gateway.yaml';
 
-const METADATA = 'x-istio-peer-metadata';
-const ID = 'x-istio-peer-id';
-const OURS = /x-istio-peer|x-envoy-peer/i;
+/** What the applications must not see. */
+const OURS = /x-istio-peer/i;
 
 /** What Envoy calls the type of metadata in filter state. */
 const STRUCT = 'type.googleapis.com/google.protobuf.Struct';
@@ -67,16 +67,10 @@ async function logged(envoy: Envoy, path: string): Promise<any> {
   return JSON.parse(line()!);
 }
 
-/** The names of all of a response's headers that look like the exchange's. */
-function ours(response: Response): string[] {
-  return [...response.headers.keys()].filter((name) => OURS.test(name));
-}
-
 describe('the sidecar pair', { timeout: TIMEOUT }, () => {
   let productpage: Envoy;
   let reviews: Envoy;
-  let response: Response;
-  let body: string;
+  let answer: Answer;
 
   beforeAll(async () => {
     const [server, port] = await startReviews();
@@ -84,16 +78,15 @@ describe('the sidecar pair', { timeout: TIMEOUT }, () => {
     const config = shipped(PRODUCTPAGE, { reviews: port });
     alsoLog(config, 'all', '%DYNAMIC_METADATA(envoy.wasm.metadata_exchange.upstream)%');
     productpage = await start('productpage', config);
-    response = await fetch(`http://127.0.0.1:${await productpage.port('outbound')}/reviews/1`);
-    body = await response.text();
+    answer = await send(await productpage.port('outbound'), { path: '/reviews/1' });
   }, TIMEOUT);
   afterAll(stopAll);
 
   it("answers productpage's request, and neither application sees a trace of the exchange", () => {
-    expect(response.status).toBe(200);
-    expect(body).toContain('":path": "/reviews/1"');
-    expect(body).not.toMatch(OURS);
-    expect(ours(response)).toEqual([]);
+    expect(answer.status).toBe(200);
+    expect(answer.body).toContain('":path": "/reviews/1"');
+    expect(answer.body).not.toMatch(OURS);
+    expect(answer.headers.peer()).toEqual({});
   });
 
   it('tells reviews all that productpage says of itself, types included', async () => {
@@ -141,33 +134,35 @@ describe('the sidecar pair', { timeout: TIMEOUT }, () => {
 describe('the edge gateway', { timeout: TIMEOUT }, () => {
   let gateway: Envoy;
   let reviews: Envoy;
-  let edge: string;
+  let edge: number;
 
   /** What strangers may try. */
-  const attempts: Record<string, Record<string, string>> = {
-    nothing: {},
-    forged: { [METADATA]: struct({ NAME: 'forged', WORKLOAD_NAME: 'productpage-v1' }), [ID]: 'forged' },
-    'forged-metadata': { [METADATA]: struct({ NAME: 'forged' }) },
-    'forged-id': { [ID]: 'forged' },
-    empty: { [METADATA]: '', [ID]: '' },
-    garbage: { [METADATA]: '!!!!', [ID]: '~' },
+  const forged = struct.header({ NAME: 'forged', WORKLOAD_NAME: 'productpage-v1' });
+  const attempts: Record<string, string[]> = {
+    nothing: [],
+    forged: [METADATA, forged, ID, 'forged'],
+    'forged-metadata': [METADATA, forged],
+    'forged-id': [ID, 'forged'],
+    twice: [METADATA, '', METADATA, forged, ID, '', ID, 'forged'],
+    empty: [METADATA, '', ID, ''],
+    garbage: [METADATA, '!!!!', ID, '~'],
   };
 
   beforeAll(async () => {
     const [server, port] = await startReviews();
     reviews = server;
     gateway = await start('gateway', shipped(GATEWAY, { reviews: port }));
-    edge = `http://127.0.0.1:${await gateway.port('edge')}`;
+    edge = await gateway.port('edge');
   }, TIMEOUT);
   afterAll(stopAll);
 
   it('is who reviews sees, whoever a stranger claims to be', async () => {
     const { id, metadata } = shippedIdentity(GATEWAY);
     for (const [attempt, headers] of Object.entries(attempts)) {
-      const response = await fetch(`${edge}/reviews/${attempt}`, { headers });
-      expect(response.status, attempt).toBe(200);
-      expect(await response.text(), attempt).not.toMatch(OURS);
-      expect(ours(response), attempt).toEqual([]);
+      const answer = await send(edge, { path: `/reviews/${attempt}`, headers });
+      expect(answer.status, attempt).toBe(200);
+      expect(answer.body, attempt).not.toMatch(OURS);
+      expect(answer.headers.peer(), attempt).toEqual({});
     }
     for (const attempt of Object.keys(attempts)) {
       const { downstream_peer, all } = await logged(reviews, `/reviews/${attempt}`);
@@ -178,7 +173,7 @@ describe('the edge gateway', { timeout: TIMEOUT }, () => {
   });
 
   it('learns who answered', async () => {
-    await fetch(`${edge}/reviews/learns`, { headers: attempts.forged });
+    await send(edge, { path: '/reviews/learns', headers: attempts.forged });
     const { upstream_peer } = await logged(gateway, '/reviews/learns');
     const { id, metadata } = shippedIdentity(REVIEWS);
     expect(upstream_peer).toMatchObject({ id, workload: 'reviews-v1', app: 'reviews' });
@@ -186,32 +181,25 @@ describe('the edge gateway', { timeout: TIMEOUT }, () => {
   });
 
   it.each(Object.entries(attempts))('tells strangers nothing with a 404 (they sent: %s)', async (_, headers) => {
-    const response = await fetch(`${edge}/not-public`, { headers });
-    expect(response.status).toBe(404);
-    expect(ours(response)).toEqual([]);
+    const answer = await send(edge, { path: '/not-public', headers });
+    expect(answer.status).toBe(404);
+    expect(answer.headers.peer()).toEqual({});
   });
 
   it('tells strangers nothing with a 503, when reviews is gone', async () => {
-    const config = shipped(GATEWAY, { reviews: 1 });
-    await using alone = await Envoy.start(config, { name: 'gateway without reviews' });
+    // Nothing listens at port 1.
+    await using alone = await Envoy.start(shipped(GATEWAY, { reviews: 1 }), { name: 'gateway' });
+    const port = await alone.port('edge');
     for (const [attempt, headers] of Object.entries(attempts)) {
-      const response = await fetch(`http://127.0.0.1:${await alone.port('edge')}/reviews/1`, { headers });
-      expect(response.status, attempt).toBe(503);
-      expect(ours(response), attempt).toEqual([]);
+      const answer = await send(port, { path: '/reviews/1', headers });
+      expect(answer.status, attempt).toBe(503);
+      expect(answer.headers.peer(), attempt).toEqual({});
     }
   });
 
   it('turns away headers that a careless server would take for ours', async () => {
-    const response = await fetch(`${edge}/reviews/underscores`, { headers: { x_istio_peer_id: 'forged' } });
-    expect(response.status).toBe(400);
-    expect(ours(response)).toEqual([]);
+    const answer = await send(edge, { path: '/reviews/underscores', headers: ['x_istio_peer_id', 'forged'] });
+    expect(answer.status).toBe(400);
+    expect(answer.headers.peer()).toEqual({});
   });
 });
-
-/** A google.protobuf.Struct of strings, as the header carries it. */
-function struct(values: Record<string, string>): string {
-  const { nested } = protobuf.common.get('google/protobuf/struct.proto')!;
-  const type = protobuf.Root.fromJSON({ nested }).lookupType('google.protobuf.Struct');
-  const fields = Object.entries(values).map(([name, stringValue]) => [name, { stringValue }]);
-  return Buffer.from(type.encode(type.fromObject({ fields: Object.fromEntries(fields) })).finish()).toString('base64');
-}

@@ -75,7 +75,7 @@ export function httpListener(options: Listener): Json {
 
 function httpCluster(name: string, options: Json): Json {
   const { port, http2, ...more } = options;
-  const protocol = http2 ? { http2_protocol_options: {} } : { http_protocol_options: {} };
+  const protocol = http2 ? { http2_protocol_options: {} } : { http_protocol_options: { enable_trailers: true } };
   return {
     name,
     connect_timeout: '5s',

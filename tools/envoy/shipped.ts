@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+import { execFile } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { parse, parseAllDocuments } from 'yaml';
+import { envoyBinary, ROOT } from './binary.ts';
+import { anyPort, type Bootstrap, localPort } from './process.ts';
+
+/** The Envoy configurations that users read: YAML files under envoy/. Paths are relative to the project's root. */
+
+/** All of them. */
+export function shippedFiles(): string[] {
+  const files = readdirSync(join(ROOT, 'envoy'), { recursive: true, encoding: 'utf8' });
+  return files
+    .filter((file) => /\.ya?ml$/.test(file))
+    .map((file) => `envoy/${file}`)
+    .filter((path) => documents(path).some((each) => each?.static_resources))
+    .sort();
+}
+
+/** The YAML documents of a file: Kubernetes resources come several in one. */
+function documents(path: string): Bootstrap[] {
+  return parseAllDocuments(readFileSync(join(ROOT, path), 'utf8')).map((each) => each.toJS());
+}
+
+/**
+ * A shipped configuration, ready to run on any machine: the admin page and listeners at free ports of this machine
+ * only, and each cluster that `endpoints` names at a port of this machine. All else is as shipped.
+ */
+export function shipped(path: string, endpoints: Record<string, number> = {}): Bootstrap {
+  const config: Bootstrap = parse(readFileSync(join(ROOT, path), 'utf8'));
+  config.admin = { ...config.admin, address: anyPort() };
+  for (const listener of config.static_resources.listeners) listener.address = anyPort();
+  for (const [name, port] of Object.entries(endpoints)) {
+    const cluster = config.static_resources.clusters?.find((each: { name: string }) => each.name === name);
+    if (!cluster) throw new Error(`${path} has no cluster ${name}`);
+    cluster.type = 'STATIC';
+    cluster.load_assignment.endpoints = [{ lb_endpoints: [{ endpoint: { address: localPort(port) } }] }];
+  }
+  return config;
+}
+
+/** What the proxy of a shipped configuration says of itself: its id and its metadata. */
+// biome-ignore lint/suspicious/noExplicitAny: any JSON object
+export function shippedIdentity(path: string): { id: string; metadata: Record<string, any> } {
+  const { node } = parse(readFileSync(join(ROOT, path), 'utf8'));
+  return { id: node.id, metadata: node.metadata['istio.io/metadata'] };
+}
+
+/** Whether Envoy takes the file itself, run from the project's root folder as users do, and what it says. */
+export async function validateShipped(path: string): Promise<{ valid: boolean; log: string }> {
+  const args = ['--mode', 'validate', '-c', path, '--log-level', 'warning'];
+  try {
+    const { stdout, stderr } = await promisify(execFile)(envoyBinary(), args, { cwd: ROOT });
+    return { valid: true, log: stdout + stderr };
+  } catch (error) {
+    const { stdout, stderr } = error as { stdout: string; stderr: string };
+    return { valid: false, log: stdout + stderr };
+  }
+}
