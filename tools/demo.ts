@@ -197,7 +197,7 @@ if (problems.length) {
     bold('Left running, until you press Ctrl-C. To try:'),
     '    # through both sidecars',
     `    curl -s http://127.0.0.1:${port}/anything`,
-    "    # to reviews’ sidecar, as a peer would",
+    '    # to reviews’ sidecar, as a peer would',
     `    curl -si -H 'x-istio-peer-id: me' http://127.0.0.1:${reviewsPort}/anything`,
     '    # reviews’ admin page',
     `    curl -s http://${reviews.adminAddress()}/config_dump`,

@@ -51,7 +51,7 @@ export function leftOut(): u32 {
 
 /** Bytes that the arena must have for `canonical` of a Struct of `size` bytes: items are at least 2 bytes long. */
 export function roomForCanonical(size: u32): usize {
-  return size * 2 + 64 + (size / 2) * ITEM_SIZE;
+  return size * 2 + 72 + (size / 2) * ITEM_SIZE;
 }
 
 /**

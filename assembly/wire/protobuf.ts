@@ -15,6 +15,10 @@ const START_GROUP: u32 = 3;
 const END_GROUP: u32 = 4;
 const FIXED32: u32 = 5;
 
+/** Where the last byte of a varint may stand: the tenth of a number, the fifth of a tag or a length. */
+const LONG: u64 = 63;
+const SHORT: u64 = 28;
+
 /** The most groups inside each other in a field that we skip: as for messages. */
 const MOST_GROUPS: u32 = 100;
 
@@ -69,7 +73,7 @@ export class Cursor {
 
   /** A tag: field number and wire type, at most 32 bits of them; there is no field 0. */
   private tag(): bool {
-    if (!this.varint() || this.number > 0xffffffff) return false;
+    if (!this.varint(SHORT) || this.number > 0xffffffff) return false;
     this.field = <u32>this.number >> 3;
     this.type = <u32>this.number & 7;
     return this.field != 0;
@@ -77,9 +81,9 @@ export class Cursor {
 
   /** What follows a tag that is not a group's. */
   private value(): bool {
-    if (this.type == VARINT) return this.varint();
+    if (this.type == VARINT) return this.varint(LONG);
     if (this.type == LENGTH) {
-      if (!this.varint() || this.number > MOST_BYTES) return false;
+      if (!this.varint(SHORT) || this.number > MOST_BYTES) return false;
       this.size = <u32>this.number;
     } else if (this.type == FIXED64) {
       this.size = 8;
@@ -115,8 +119,8 @@ export class Cursor {
     return true;
   }
 
-  /** A varint: seven bits a byte, lowest first, at most ten bytes and 64 bits. */
-  private varint(): bool {
+  /** A varint: seven bits a byte, lowest first, the last byte at most at this shift, and 64 bits in all. */
+  private varint(mostShift: u64): bool {
     let at = this.position;
     const end = this.end;
     if (at >= end) return false;
@@ -125,7 +129,7 @@ export class Cursor {
     let number = byte & 0x7f;
     let shift: u64 = 7;
     while (byte >= 0x80) {
-      if (at >= end || shift > 63) return false;
+      if (at >= end || shift > mostShift) return false;
       byte = load<u8>(at);
       at++;
       if (shift == 63 && byte > 1) return false;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { GenericContainer, Network, Wait } from 'testcontainers';
 import { expect, it } from 'vitest';
 import { ROOT } from '../../tools/envoy/binary.ts';
@@ -36,7 +37,7 @@ it('introduces two sidecars to each other that run in containers', { timeout: 24
   await using productpage = await envoy(image, 'productpage').withNetwork(network).withExposedPorts(15001).start();
 
   const url = `http://${productpage.getHost()}:${productpage.getMappedPort(15001)}/reviews/1`;
-  const response = await fetch(url, { signal: AbortSignal.timeout(10_000) });
+  const response = await answered(url);
   const body = await response.text();
 
   expect(response.status).toBe(200);
@@ -58,3 +59,12 @@ it('introduces two sidecars to each other that run in containers', { timeout: 24
     expect(await usersOf(container.getId()), 'who runs Envoy').toEqual([101]);
   }
 });
+
+/** The first answer: the port is open before Envoy listens behind it, and closes connections until then. */
+async function answered(url: string): Promise<Response> {
+  for (const end = Date.now() + 30_000; ; await sleep(100)) {
+    const response = await fetch(url, { signal: AbortSignal.timeout(10_000) }).catch((error: Error) => error);
+    if (response instanceof Response) return response;
+    if (Date.now() > end) throw response;
+  }
+}
