@@ -25,8 +25,8 @@ local UPSTREAM = "envoy.wasm.metadata_exchange.upstream"
 local MOST_PEERS = 500
 local MOST_BYTES = 1048576
 
--- The most messages inside each other, as everywhere in protobuf.
-local MOST_MESSAGES = 100
+-- The most messages, map entries and groups inside each other, the outermost not counted: as in Envoy's own parser.
+local MOST_NESTING = 100
 
 local VARINT, FIXED64, LENGTH, START_GROUP, END_GROUP, FIXED32 = 0, 1, 2, 3, 4, 5
 
@@ -67,7 +67,7 @@ local function field(text, at, stop, depth)
     if first + 7 <= stop then return number, wire, first, first + 8 end
   elseif wire == FIXED32 then
     if first + 3 <= stop then return number, wire, first, first + 4 end
-  elseif wire == START_GROUP and depth < MOST_MESSAGES then
+  elseif wire == START_GROUP and depth < MOST_NESTING then
     local inside = first
     while inside <= stop do
       local inner, inner_wire, _, after = field(text, inside, stop, depth + 1)
@@ -118,7 +118,7 @@ local function value(text, depth)
   local result
   if kind == 2 then
     result = double(text, content)
-  elseif kind and depth < MOST_MESSAGES then
+  elseif kind and depth < MOST_NESTING then
     if kind == 5 then
       local keys, values, size = fields(content, depth + 1)
       if not keys then return false end
@@ -139,10 +139,11 @@ fields = function(text, depth)
     local number, wire, first, after = field(text, at, stop, depth)
     if not number or wire == END_GROUP then return nil end
     if number == 1 and wire == LENGTH then
+      if depth + 2 > MOST_NESTING then return nil end
       local key, said = "", nil
       local inside, inside_stop = first, after - 1
       while inside <= inside_stop do
-        local inner, inner_wire, content, next_inside = field(text, inside, inside_stop, depth)
+        local inner, inner_wire, content, next_inside = field(text, inside, inside_stop, depth + 1)
         if not inner or inner_wire == END_GROUP then return nil end
         if inner_wire == LENGTH and inner == 1 then
           key = sub(text, content, next_inside - 1)
@@ -152,7 +153,7 @@ fields = function(text, depth)
         inside = next_inside
       end
       if not said then return nil end
-      local is_value, result = value(said, depth + 1)
+      local is_value, result = value(said, depth + 2)
       if not is_value then return nil end
       size = size + 1
       keys[size], values[size] = key, result
@@ -170,6 +171,7 @@ list = function(text, depth)
     local number, wire, first, after = field(text, at, stop, depth)
     if not number or wire == END_GROUP then return nil end
     if number == 1 and wire == LENGTH then
+      if depth + 1 > MOST_NESTING then return nil end
       local is_value, result = value(sub(text, first, after - 1), depth + 1)
       if not is_value then return nil end
       size = size + 1
@@ -191,7 +193,7 @@ local function decoded(text)
   if known ~= nil then return known end
   known = old[text]
   if known == nil then
-    local keys, values, size = fields(text, 1)
+    local keys, values, size = fields(text, 0)
     known = keys and { keys, values, size } or false
   end
   if peers >= MOST_PEERS or bytes + #text > MOST_BYTES then

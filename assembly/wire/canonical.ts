@@ -3,18 +3,16 @@
 
 import { take } from '../memory/arena';
 import { Slice } from '../memory/slice';
-import { FIXED64, LENGTH, tagOf, VARINT, Writer } from './protobuf';
+import { FIXED64, LENGTH, MOST_NESTING, tagOf, VARINT, Writer } from './protobuf';
 import {
   BOOL_KIND,
   cursorAt,
   ENTRY_KEY,
   ENTRY_VALUE,
-  entryCursorAt,
   isFinite64,
   isKind,
   LIST_KIND,
   LIST_VALUES,
-  MOST_MESSAGES,
   NO_KIND,
   NULL_KIND,
   NUMBER_KIND,
@@ -65,19 +63,19 @@ export function canonical(from: Slice, out: Slice): bool {
   if (!start) return false;
   leftOutCount = 0;
   writer.open(start, room);
-  if (!writeStruct(from.at, from.end(), 1) || writer.full) return false;
+  if (!writeStruct(from.at, from.end(), 0) || writer.full) return false;
   out.set(writer.head, <u32>(start + room - writer.head));
   return true;
 }
 
 function writeStruct(at: usize, end: usize, depth: u32): bool {
-  if (depth > MOST_MESSAGES) return false;
+  if (depth > MOST_NESTING) return false;
   const items = gather(at, end, depth, STRUCT_FIELDS);
   if (!items) return false;
   const count = gathered;
   let known: u32 = 0;
   for (let i: u32 = 0; i < count; i++) {
-    if (readEntry(items + i * ITEM_SIZE, items + known * ITEM_SIZE, depth)) known++;
+    if (readEntry(items + i * ITEM_SIZE, items + known * ITEM_SIZE, depth + 1)) known++;
     else leftOutCount++;
   }
   sortItems(items, known);
@@ -87,7 +85,7 @@ function writeStruct(at: usize, end: usize, depth: u32): bool {
     if (i + 1 < known && compareKeys(item, item + ITEM_SIZE) == 0) continue;
     const entryEnd = writer.head;
     const valueAt = load<usize>(item, 8);
-    if (!writeValue(valueAt, valueAt + load<u32>(item, 12), depth + 1)) {
+    if (!writeValue(valueAt, valueAt + load<u32>(item, 12), depth + 2)) {
       writer.head = entryEnd;
       leftOutCount++;
       continue;
@@ -102,7 +100,7 @@ function writeStruct(at: usize, end: usize, depth: u32): bool {
 }
 
 function writeList(at: usize, end: usize, depth: u32): bool {
-  if (depth > MOST_MESSAGES) return false;
+  if (depth > MOST_NESTING) return false;
   const items = gather(at, end, depth, LIST_VALUES);
   if (!items) return false;
   for (let i = gathered; i-- > 0; ) {
@@ -121,13 +119,13 @@ function writeList(at: usize, end: usize, depth: u32): bool {
 
 /** Writes a Value; false if it cannot be sent, and then the writer's head must be put back. */
 function writeValue(at: usize, end: usize, depth: u32): bool {
-  if (depth > MOST_MESSAGES) return false;
+  if (depth > MOST_NESTING) return false;
   const value = cursorAt(depth);
   let kind = NO_KIND;
   let number: u64 = 0;
   let content: usize = 0;
   let size: u32 = 0;
-  value.open(at, end);
+  value.open(at, end, depth);
   while (value.next()) {
     if (!isKind(value.field, value.type)) continue;
     kind = value.field;
@@ -170,7 +168,7 @@ let gathered: u32 = 0;
 function gather(at: usize, end: usize, depth: u32, field: u32): usize {
   const message = cursorAt(depth);
   let count: u32 = 0;
-  message.open(at, end);
+  message.open(at, end, depth);
   while (message.next()) {
     if (message.field == field && message.type == LENGTH) count++;
   }
@@ -179,7 +177,7 @@ function gather(at: usize, end: usize, depth: u32, field: u32): usize {
   if (!items) return 0;
   gathered = count;
   let item = items;
-  message.open(at, end);
+  message.open(at, end, depth);
   while (message.next()) {
     if (message.field != field || message.type != LENGTH) continue;
     store<usize>(item, message.at);
@@ -191,13 +189,14 @@ function gather(at: usize, end: usize, depth: u32, field: u32): usize {
 
 /** Makes of an item that is an entry one that is a key and a value; false for an entry without a value. */
 function readEntry(from: usize, to: usize, depth: u32): bool {
+  if (depth > MOST_NESTING) return false;
   const at = load<usize>(from);
-  const entry = entryCursorAt(depth);
+  const entry = cursorAt(depth);
   let keyAt = at;
   let keySize: u32 = 0;
   let valueAt: usize = 0;
   let valueSize: u32 = 0;
-  entry.open(at, at + load<u32>(from, 4));
+  entry.open(at, at + load<u32>(from, 4), depth);
   while (entry.next()) {
     if (entry.type != LENGTH) continue;
     if (entry.field == ENTRY_KEY) {

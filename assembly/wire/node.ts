@@ -31,7 +31,7 @@ export function readNode(bytes: Slice, key: Slice, id: Slice, cluster: Slice, va
   id.set(bytes.at, 0);
   cluster.set(bytes.at, 0);
   value.set(bytes.at, 0);
-  node.open(bytes.at, bytes.end());
+  node.open(bytes.at, bytes.end(), 0);
   while (node.next()) {
     if (node.type != LENGTH) continue;
     if (node.field == NODE_ID) {
@@ -47,12 +47,12 @@ export function readNode(bytes: Slice, key: Slice, id: Slice, cluster: Slice, va
 
 /** Finds one field of a Struct, if it is there; false if the bytes are not a Struct. */
 function findField(at: usize, end: usize, key: Slice, value: Slice): bool {
-  metadata.open(at, end);
+  metadata.open(at, end, 1);
   while (metadata.next()) {
     if (metadata.field != STRUCT_FIELDS || metadata.type != LENGTH) continue;
     entryKey.set(at, 0);
     entryValue.set(at, 0);
-    entry.open(metadata.at, metadata.at + metadata.size);
+    entry.open(metadata.at, metadata.at + metadata.size, 2);
     while (entry.next()) {
       if (entry.type != LENGTH) continue;
       if (entry.field == ENTRY_KEY) entryKey.set(entry.at, entry.size);

@@ -19,8 +19,11 @@ const FIXED32: u32 = 5;
 const LONG: u64 = 63;
 const SHORT: u64 = 28;
 
-/** The most groups inside each other in a field that we skip: as for messages. */
-const MOST_GROUPS: u32 = 100;
+/**
+ * The most messages, map entries and groups inside each other, the outermost message not counted: what Google's C++
+ * parser takes. It refuses the whole message beyond: then CEL in Envoy sees nothing of a peer, whatever else it said.
+ */
+export const MOST_NESTING: u32 = 100;
 
 /** The largest size of one field: protobuf's own limit on a message is 2 GiB. */
 const MOST_BYTES: u64 = 0x7fffffff;
@@ -44,11 +47,13 @@ export class Cursor {
   sound: bool;
   private position: usize;
   private end: usize;
+  private depth: u32;
 
-  /** Begins with the message from `at` up to `end`. */
-  open(at: usize, end: usize): void {
+  /** Begins with the message from `at` up to `end`, inside of `depth` others. */
+  open(at: usize, end: usize, depth: u32): void {
     this.position = at;
     this.end = end;
+    this.depth = depth;
     this.sound = true;
   }
 
@@ -100,23 +105,21 @@ export class Cursor {
 
   /** Skips a group whose start was read, with the groups inside it, up to the end that belongs to it. */
   private skipGroup(): bool {
-    const outermost = this.field;
-    let open: u32 = 1;
-    store<u32>(groups, outermost);
-    while (open > 0) {
-      if (this.position >= this.end || !this.tag()) return false;
+    let open: u32 = 0;
+    while (true) {
       if (this.type == START_GROUP) {
-        if (open == MOST_GROUPS) return false;
+        if (this.depth + open >= MOST_NESTING) return false;
         store<u32>(groups + (open << 2), this.field);
         open++;
       } else if (this.type == END_GROUP) {
         open--;
         if (load<u32>(groups + (open << 2)) != this.field) return false;
+        if (open == 0) return true;
       } else if (!this.value()) {
         return false;
       }
+      if (this.position >= this.end || !this.tag()) return false;
     }
-    return true;
   }
 
   /** A varint: seven bits a byte, lowest first, the last byte at most at this shift, and 64 bits in all. */
@@ -146,7 +149,7 @@ export class Cursor {
 export const CURSOR_SIZE: u32 = <u32>(offsetof<Cursor>() + 7) & ~7;
 
 /** Field numbers of the groups that are open while one is skipped. */
-const groups = memory.data(400); // MOST_GROUPS * 4
+const groups = memory.data(400); // MOST_NESTING * 4
 
 /** A tag, for fields up to 15: one byte. */
 export function tagOf(field: u32, type: u32): u8 {

@@ -2,7 +2,7 @@
 // Copyright the metadata-exchange authors
 
 import { Slice } from '../memory/slice';
-import { CURSOR_SIZE, Cursor, FIXED64, LENGTH, VARINT } from './protobuf';
+import { CURSOR_SIZE, Cursor, FIXED64, LENGTH, MOST_NESTING, VARINT } from './protobuf';
 import { isUtf8 } from './utf8';
 
 /**
@@ -31,23 +31,12 @@ export const BOOL_KIND: u32 = 4;
 export const STRUCT_KIND: u32 = 5;
 export const LIST_KIND: u32 = 6;
 
-/**
- * The most messages inside each other, the outermost included: protobuf's limit. As protobuf's own readers do, map
- * entries are not counted: a Struct in a Struct in a Struct is Struct, Value, Struct, Value, Struct.
- */
-export const MOST_MESSAGES: u32 = 100;
+/** One reader for each level, so that going down a level loses nothing and takes no memory. */
+const cursors = memory.data(4040, 8); // (MOST_NESTING + 1) * CURSOR_SIZE
 
-/** Two readers for each level, so that going down a level loses nothing and takes no memory. */
-const cursors = memory.data(8080, 8); // (MOST_MESSAGES + 1) * 2 * CURSOR_SIZE
-
-/** The reader of the message at a level: 1 is the outermost, MOST_MESSAGES the deepest. */
+/** The reader of a message or map entry that is inside of `depth` others, 0 to MOST_NESTING. */
 export function cursorAt(depth: u32): Cursor {
-  return changetype<Cursor>(cursors + depth * 2 * CURSOR_SIZE);
-}
-
-/** The reader of the map entries of the Struct at a level. */
-export function entryCursorAt(depth: u32): Cursor {
-  return changetype<Cursor>(cursors + (depth * 2 + 1) * CURSOR_SIZE);
+  return changetype<Cursor>(cursors + depth * CURSOR_SIZE);
 }
 
 /** Whether a field of a Value, as just read, is one of its kinds: unknown fields and wrong wire types are not. */
@@ -64,29 +53,30 @@ export function isFinite64(at: usize): bool {
 
 /**
  * Whether the bytes are a Struct that every reader in Envoy can take: well-formed, nested no deeper than
- * MOST_MESSAGES, all strings UTF-8, and with a JSON form. The last is stricter than protobuf: Envoy's formatters
+ * MOST_NESTING, all strings UTF-8, and with a JSON form. The last is stricter than protobuf: Envoy's formatters
  * blank or crash on a Value without a kind, on NaN and on infinities, so these are refused wherever they stand,
  * even in an entry that a later one with the same key replaces.
  */
 export function isSoundStruct(bytes: Slice): bool {
-  return soundStruct(bytes.at, bytes.end(), 1);
+  return soundStruct(bytes.at, bytes.end(), 0);
 }
 
 function soundStruct(at: usize, end: usize, depth: u32): bool {
-  if (depth > MOST_MESSAGES) return false;
+  if (depth > MOST_NESTING) return false;
   const struct = cursorAt(depth);
-  struct.open(at, end);
+  struct.open(at, end, depth);
   while (struct.next()) {
     if (struct.field != STRUCT_FIELDS || struct.type != LENGTH) continue;
-    if (!soundEntry(struct.at, struct.at + struct.size, depth)) return false;
+    if (!soundEntry(struct.at, struct.at + struct.size, depth + 1)) return false;
   }
   return struct.sound;
 }
 
 function soundEntry(at: usize, end: usize, depth: u32): bool {
-  const entry = entryCursorAt(depth);
+  if (depth > MOST_NESTING) return false;
+  const entry = cursorAt(depth);
   let hasValue = false;
-  entry.open(at, end);
+  entry.open(at, end, depth);
   while (entry.next()) {
     if (entry.type != LENGTH) continue;
     if (entry.field == ENTRY_KEY) {
@@ -100,10 +90,10 @@ function soundEntry(at: usize, end: usize, depth: u32): bool {
 }
 
 function soundValue(at: usize, end: usize, depth: u32): bool {
-  if (depth > MOST_MESSAGES) return false;
+  if (depth > MOST_NESTING) return false;
   const value = cursorAt(depth);
   let hasKind = false;
-  value.open(at, end);
+  value.open(at, end, depth);
   while (value.next()) {
     if (!isKind(value.field, value.type)) continue;
     hasKind = true;
@@ -123,9 +113,9 @@ function soundValue(at: usize, end: usize, depth: u32): bool {
 }
 
 function soundList(at: usize, end: usize, depth: u32): bool {
-  if (depth > MOST_MESSAGES) return false;
+  if (depth > MOST_NESTING) return false;
   const list = cursorAt(depth);
-  list.open(at, end);
+  list.open(at, end, depth);
   while (list.next()) {
     if (list.field != LIST_VALUES || list.type != LENGTH) continue;
     if (!soundValue(list.at, list.at + list.size, depth + 1)) return false;
@@ -135,9 +125,9 @@ function soundList(at: usize, end: usize, depth: u32): bool {
 
 /** The kind of a serialized Value; the bytes of a string, a Struct or a list are then its `content`. */
 export function kindOf(bytes: Slice, content: Slice): u32 {
-  const value = cursorAt(1);
+  const value = cursorAt(0);
   let kind = NO_KIND;
-  value.open(bytes.at, bytes.end());
+  value.open(bytes.at, bytes.end(), 0);
   while (value.next()) {
     if (!isKind(value.field, value.type)) continue;
     kind = value.field;

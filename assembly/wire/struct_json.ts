@@ -9,7 +9,6 @@ import {
   cursorAt,
   ENTRY_KEY,
   ENTRY_VALUE,
-  entryCursorAt,
   isKind,
   isSoundStruct,
   LIST_KIND,
@@ -47,7 +46,7 @@ export function toJson(from: Slice, out: Slice): bool {
   const start = take(roomForJson(from.size));
   if (!start) return false;
   to = start;
-  putStruct(from.at, from.end(), 1);
+  putStruct(from.at, from.end(), 0);
   out.set(start, <u32>(to - start));
   return true;
 }
@@ -65,23 +64,23 @@ function putStruct(at: usize, end: usize, depth: u32): void {
   const struct = cursorAt(depth);
   let isFirst = true;
   put(0x7b);
-  struct.open(at, end);
+  struct.open(at, end, depth);
   while (struct.next()) {
     if (struct.field != STRUCT_FIELDS || struct.type != LENGTH) continue;
     if (!isFirst) put(0x2c);
     isFirst = false;
-    putEntry(struct.at, struct.at + struct.size, depth);
+    putEntry(struct.at, struct.at + struct.size, depth + 1);
   }
   put(0x7d);
 }
 
 function putEntry(at: usize, end: usize, depth: u32): void {
-  const entry = entryCursorAt(depth);
+  const entry = cursorAt(depth);
   let keyAt = at;
   let keyEnd = at;
   let valueAt = at;
   let valueEnd = at;
-  entry.open(at, end);
+  entry.open(at, end, depth);
   while (entry.next()) {
     if (entry.type != LENGTH) continue;
     if (entry.field == ENTRY_KEY) {
@@ -103,7 +102,7 @@ function putValue(at: usize, end: usize, depth: u32): void {
   let content = at;
   let contentEnd = at;
   let number: u64 = 0;
-  value.open(at, end);
+  value.open(at, end, depth);
   while (value.next()) {
     if (!isKind(value.field, value.type)) continue;
     kind = value.field;
@@ -123,7 +122,7 @@ function putList(at: usize, end: usize, depth: u32): void {
   const list = cursorAt(depth);
   let isFirst = true;
   put(0x5b);
-  list.open(at, end);
+  list.open(at, end, depth);
   while (list.next()) {
     if (list.field != LIST_VALUES || list.type != LENGTH) continue;
     if (!isFirst) put(0x2c);

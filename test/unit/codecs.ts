@@ -42,7 +42,7 @@ const cursor = changetype<Cursor>(memory.data(40, 8));
 const writer = changetype<Writer>(memory.data(16, 8));
 
 export function openCursor(at: usize, end: usize): void {
-  cursor.open(at, end);
+  cursor.open(at, end, 0);
 }
 
 export function nextField(): bool {
