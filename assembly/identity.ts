@@ -109,7 +109,9 @@ function isFieldValue(value: Slice): bool {
 let warnedOfNothing: bool = false;
 
 function keepMetadata(config: Config, metadata: Slice, owner: usize): bool {
-  if (ownValue.size == 0 || kindOf(ownValue, ownStruct) != STRUCT_KIND) {
+  const isStruct = ownValue.size > 0 && kindOf(ownValue, ownStruct) == STRUCT_KIND;
+  if (isStruct && !reserve(roomForCanonical(ownStruct.size))) return false;
+  if (!isStruct || !canonical(ownStruct, ownBytes)) {
     if (!warnedOfNothing) {
       const line = log.line();
       line.add(ownValue.size == 0 ? 'the node has no metadata "' : 'the node has no Struct as its metadata "');
@@ -120,8 +122,6 @@ function keepMetadata(config: Config, metadata: Slice, owner: usize): bool {
     }
     return true;
   }
-  if (!reserve(roomForCanonical(ownStruct.size))) return false;
-  canonical(ownStruct, ownBytes);
   if (leftOut() > 0) {
     const line = log.line();
     line.add('values of the own metadata that have no JSON form or are nested too deep are not sent: ');
