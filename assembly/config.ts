@@ -37,6 +37,13 @@ export class Config {
   usesCluster: bool;
   /** What streams do. */
   methods: u32;
+  /** The most bytes of a header's value, our own and a peer's. */
+  maxHeaderSize: u32;
+  /** The most peers that are kept; 0: none. */
+  maxPeerCacheSize: u32;
+  /** The paths of the fields that are sent, as slices in a row; 0: all are. */
+  fields: usize;
+  fieldCount: u32;
 }
 
 const DEFAULT_METADATA_HEADER: Slice = name('x-istio-peer-metadata');
@@ -68,6 +75,10 @@ export function readConfig(source: Slice, owner: usize): Config | null {
   config.metadataKey = DEFAULT_METADATA_KEY;
   config.usesCluster = false;
   config.methods = BY_DIRECTION;
+  config.maxHeaderSize = 8192;
+  config.maxPeerCacheSize = 500;
+  config.fields = 0;
+  config.fieldCount = 0;
   if (source.size == 0) return config;
   if (looksLikeStruct(source) && !(reserve(roomForJson(source.size)) && toJson(source, source))) return null;
 
@@ -100,15 +111,21 @@ const DOWNSTREAM_DISCOVERY: u32 = 4;
 const UPSTREAM_DISCOVERY: u32 = 5;
 const DOWNSTREAM_PROPAGATION: u32 = 6;
 const UPSTREAM_PROPAGATION: u32 = 7;
+const MAX_HEADER_SIZE: u32 = 8;
+const MAX_PEER_CACHE_SIZE: u32 = 9;
+const METADATA_FIELDS: u32 = 10;
 
 function fieldNumber(): u32 {
   if (isText(key, 'headers')) return HEADERS;
-  if (isText(key, 'metadata_key') || isText(key, 'metadataKey')) return METADATA_KEY;
-  if (isText(key, 'node_key') || isText(key, 'nodeKey')) return NODE_KEY;
-  if (isText(key, 'downstream_discovery') || isText(key, 'downstreamDiscovery')) return DOWNSTREAM_DISCOVERY;
-  if (isText(key, 'upstream_discovery') || isText(key, 'upstreamDiscovery')) return UPSTREAM_DISCOVERY;
-  if (isText(key, 'downstream_propagation') || isText(key, 'downstreamPropagation')) return DOWNSTREAM_PROPAGATION;
-  if (isText(key, 'upstream_propagation') || isText(key, 'upstreamPropagation')) return UPSTREAM_PROPAGATION;
+  if (isNamed('metadata_key')) return METADATA_KEY;
+  if (isNamed('node_key')) return NODE_KEY;
+  if (isNamed('downstream_discovery')) return DOWNSTREAM_DISCOVERY;
+  if (isNamed('upstream_discovery')) return UPSTREAM_DISCOVERY;
+  if (isNamed('downstream_propagation')) return DOWNSTREAM_PROPAGATION;
+  if (isNamed('upstream_propagation')) return UPSTREAM_PROPAGATION;
+  if (isNamed('max_header_size')) return MAX_HEADER_SIZE;
+  if (isNamed('max_peer_cache_size')) return MAX_PEER_CACHE_SIZE;
+  if (isNamed('metadata_fields')) return METADATA_FIELDS;
   return UNKNOWN;
 }
 
@@ -126,6 +143,17 @@ function readField(config: Config, field: u32): bool {
     config.usesCluster = isText(text, 'cluster');
     return config.usesCluster || isText(text, 'id') || refuse(textOffset, 'must be "id" or "cluster"');
   }
+  if (field == MAX_HEADER_SIZE) {
+    if (!readNumber(1, 65536)) return false;
+    config.maxHeaderSize = number;
+    return true;
+  }
+  if (field == MAX_PEER_CACHE_SIZE) {
+    if (!readNumber(0, 4096)) return false;
+    config.maxPeerCacheSize = number;
+    return true;
+  }
+  if (field == METADATA_FIELDS) return readPaths(config);
   if (field == DOWNSTREAM_DISCOVERY) return readMethods(config, READ_REQUEST);
   if (field == UPSTREAM_DISCOVERY) return readMethods(config, READ_RESPONSE);
   if (field == DOWNSTREAM_PROPAGATION) return readMethods(config, WRITE_RESPONSE);
@@ -166,10 +194,7 @@ function readMethods(config: Config, method: u32): bool {
   let index: u32 = 0;
   json.enter();
   while (json.nextElement()) {
-    const size = path.size;
-    path.add('[');
-    path.addNumber(index++);
-    path.add(']');
+    const size = stepInto(index++);
     if (!readMethod()) return false;
     config.methods |= method;
     path.size = size;
@@ -185,7 +210,7 @@ function readMethod(): bool {
   json.enter();
   while (json.nextMember(key)) {
     const size = step();
-    if (!isText(key, 'istio_headers') && !isText(key, 'istioHeaders')) {
+    if (!isNamed('istio_headers')) {
       return refuse(json.keyOffset(), 'is not a method that this version has: istio_headers is');
     }
     if (++count > 1) return refuse(json.keyOffset(), 'is given twice');
@@ -203,11 +228,34 @@ function readMethod(): bool {
 
 const UNKNOWN: u32 = 0;
 
+/** Whether the key that was just read is this name, in snake_case or in camelCase. */
+function isNamed(name: string): bool {
+  let at = key.at;
+  const end = key.end();
+  for (let i = 0; i < name.length; i++, at++) {
+    if (at >= end) return false;
+    let letter = <u8>name.charCodeAt(i);
+    const found = load<u8>(at);
+    if (letter == 0x5f && found != 0x5f) letter = <u8>name.charCodeAt(++i) & 0xdf;
+    if (found != letter) return false;
+  }
+  return at == end;
+}
+
 /** Adds the key that was just read to the path; the answer is the size to go back to. */
 function step(): u32 {
   const size = path.size;
   if (size) path.add('.');
   path.addQuoted(key);
+  return size;
+}
+
+/** Adds the place in a list to the path; the answer is the size to go back to. */
+function stepInto(index: u32): u32 {
+  const size = path.size;
+  path.add('[');
+  path.addNumber(index);
+  path.add(']');
   return size;
 }
 
@@ -232,6 +280,50 @@ function readText(): bool {
   textOffset = json.offset();
   if (!json.readString(text)) return malformed();
   return text.size > 0 || refuse(textOffset, 'must not be empty');
+}
+
+/** The number that was read last. */
+let number: u32 = 0;
+
+/** Reads a whole number from `least` to `most`, as `number`. */
+function readNumber(least: u32, most: u32): bool {
+  if (!expect(json.NUMBER)) return false;
+  const offset = json.offset();
+  number = json.readWhole();
+  if (!isWellFormed()) return false;
+  if (number >= least && number <= most) return true;
+  const message = refusal(offset);
+  message.add('must be a whole number from ');
+  message.addNumber(least);
+  message.add(' to ');
+  message.addNumber(most);
+  log.error();
+  return false;
+}
+
+/** The most paths in `metadata_fields`. */
+const MOST_PATHS: u32 = 100;
+
+/** A list of paths, kept as slices in a row. */
+function readPaths(config: Config): bool {
+  if (!expect(json.ARRAY)) return false;
+  const at = takeFor(keeper, MOST_PATHS * <u32>SLICE_SIZE);
+  if (!at) return refuse(json.offset(), 'does not fit into memory');
+  let count: u32 = 0;
+  json.enter();
+  while (json.nextElement()) {
+    const size = stepInto(count);
+    if (count == MOST_PATHS) return refuse(json.offset(), 'is one path too many: there may be 100');
+    if (!readText()) return false;
+    const copy = kept();
+    if (!copy) return false;
+    slice(at + count * <u32>SLICE_SIZE).copy(copy);
+    count++;
+    path.size = size;
+  }
+  config.fields = at;
+  config.fieldCount = count;
+  return isWellFormed();
 }
 
 /** Reads a field name as RFC 9110 has it, as `text`, in lower case as HTTP/2 wants it. */

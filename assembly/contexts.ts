@@ -12,6 +12,8 @@ import { reserve, startOver } from './memory/arena';
 import { giveAll, takeBlock } from './memory/blocks';
 import { find, insert, remove } from './memory/id_table';
 import { slice } from './memory/slice';
+import * as metrics from './metrics';
+import { countCache, dropCache, haveCache } from './peers';
 import { VERSION } from './version';
 
 /**
@@ -21,11 +23,17 @@ import { VERSION } from './version';
  */
 @unmanaged
 class Root {
+  id: u32;
+  /** The next of the roots that are alive. */
+  next: usize;
   config: Config;
   identity: Identity;
   /** Its streams, and the root context itself: when all are gone the memory is given back. */
   users: u32;
 }
+
+/** The roots that are alive, the newest first. */
+let roots: usize = 0;
 
 /** Beside what http.ts remembers of a stream: its request was seen, a response was seen. */
 const REQUESTED: u32 = 0x10000;
@@ -62,9 +70,38 @@ export function configure(id: u32, size: u32): bool {
     return false;
   }
   end(id);
-  if (insert(id, at)) return true;
-  giveAll(at);
-  return false;
+  if (!insert(id, at)) {
+    giveAll(at);
+    return false;
+  }
+  const root = changetype<Root>(at);
+  root.id = id;
+  root.next = roots;
+  roots = at;
+  haveCache(mostPeers());
+  metrics.start();
+  countRoot(root, 1);
+  return true;
+}
+
+/** The cache size that the configuration asks for which asks for most. */
+function mostPeers(): u32 {
+  let most: u32 = 0;
+  for (let at = roots; at; at = changetype<Root>(at).next) {
+    most = max(most, changetype<Root>(at).config.maxPeerCacheSize);
+  }
+  return most;
+}
+
+function countRoot(root: Root, sign: i64): void {
+  metrics.change(metrics.CONFIGURATIONS, sign);
+  metrics.change(metrics.OWN_HEADER_BYTES, sign * root.identity.metadata.size);
+}
+
+/** A second has passed. */
+export function tick(): void {
+  countCache();
+  metrics.write();
 }
 
 function readRoot(root: Root, size: u32): bool {
@@ -126,8 +163,24 @@ export function end(id: u32): void {
   unanswered = (known & (REQUESTED | ANSWERED)) == REQUESTED ? known : 0;
   unansweredRoot = at;
   const root = changetype<Root>(at);
+  if (root.id == id) endRoot(root);
   root.users--;
   if (root.users > 0) return;
   if (untrackedRoot == at) untrackedRoot = 0;
   giveAll(at);
+}
+
+/** A root context ends, perhaps before its streams. What it counted must be written now: it will not tick again. */
+function endRoot(root: Root): void {
+  const place = changetype<usize>(root);
+  if (roots == place) {
+    roots = root.next;
+  } else {
+    let before = roots;
+    while (changetype<Root>(before).next != place) before = changetype<Root>(before).next;
+    changetype<Root>(before).next = root.next;
+  }
+  countRoot(root, -1);
+  if (!roots) dropCache();
+  tick();
 }

@@ -15,6 +15,7 @@ import {
 import * as properties from './host/properties';
 import { Identity } from './identity';
 import { Slice, sameBytes, slice } from './memory/slice';
+import { count, HEADERS_SENT, OVERSIZE } from './metrics';
 import { isReadableId, readMetadata } from './peers';
 
 /**
@@ -110,20 +111,29 @@ export function onResponseHeaders(config: Config, identity: Identity, known: u32
  * `found` spares the removal of what is known to be absent.
  */
 function settle(map: i32, name: Slice, own: Slice, sends: bool, found: u32): void {
-  if (sends && own.at) headers.replace(map, name, own);
-  else if (found != headers.ABSENT) headers.remove(map, name);
+  if (sends && own.at) {
+    headers.replace(map, name, own);
+    count(HEADERS_SENT);
+  } else if (found != headers.ABSENT) {
+    headers.remove(map, name);
+  }
 }
 
 /** Passes on to the other filters what the peer's headers say. What cannot be read is as if it had not been sent. */
 function publish(map: i32, config: Config, metadataFound: u32, idFound: u32, name: Slice, idName: Slice): void {
-  if (metadataFound == headers.PRESENT) {
-    if (metadata.size == 0) headers.getFilled(map, config.metadataHeader, metadata);
-    if (readMetadata(metadata, struct)) properties.set(name, struct);
+  if (isFetched(map, config.metadataHeader, metadata, metadataFound) && readMetadata(metadata, config, struct)) {
+    properties.set(name, struct);
   }
-  if (idFound == headers.PRESENT) {
-    if (id.size == 0) headers.getFilled(map, config.idHeader, id);
-    if (isReadableId(id)) properties.set(idName, id);
+  if (isFetched(map, config.idHeader, id, idFound) && isReadableId(id, config)) {
+    properties.set(idName, id);
   }
+}
+
+/** Whether the value of a header that was sought is there; if its first copy is empty, of the first that is not. */
+function isFetched(map: i32, name: Slice, value: Slice, found: u32): bool {
+  const fetched = found == headers.PRESENT && value.size == 0 ? headers.getFilled(map, name, value) : found;
+  if (fetched == headers.TOO_LARGE) count(OVERSIZE);
+  return fetched == headers.PRESENT;
 }
 
 /**

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
+import { addLeftOut, cutToFit, fieldsLeftOut, roomForCut } from './budget';
 import { Config } from './config';
 import * as log from './host/log';
 import { NODE, OLD_NODE } from './host/names';
@@ -8,9 +9,11 @@ import * as properties from './host/properties';
 import { refused, reserve } from './memory/arena';
 import { takeFor } from './memory/blocks';
 import { SLICE_SIZE, Slice, slice } from './memory/slice';
+import { change, count, OWN_FIELDS_LEFT_OUT } from './metrics';
 import { encode, encodedSize } from './wire/base64';
 import { canonical, leftOut, roomForCanonical } from './wire/canonical';
 import { readNode } from './wire/node';
+import { roomForSelect, select } from './wire/select';
 import { kindOf, STRUCT_KIND } from './wire/struct';
 import { isUtf8 } from './wire/utf8';
 
@@ -105,6 +108,9 @@ function isFieldValue(value: Slice): bool {
   return isUtf8(value.at, value.end());
 }
 
+/** How many of the fields that are not sent the log names. */
+const MOST_NAMED: u32 = 6;
+
 /** Whether the log says already that there is nothing to send: once for each VM, not for each configuration. */
 let warnedOfNothing: bool = false;
 
@@ -128,10 +134,43 @@ function keepMetadata(config: Config, metadata: Slice, owner: usize): bool {
     line.addNumber(leftOut());
     log.warn();
   }
+  if (config.fields) {
+    if (!reserve(roomForSelect(ownBytes.size, config.fieldCount))) return false;
+    if (!select(ownBytes, config.fields, config.fieldCount, ownBytes)) return false;
+  }
+  if (encodedSize(ownBytes.size) > config.maxHeaderSize && !cutDown(config)) return true;
   const size = encodedSize(ownBytes.size);
   const at = takeFor(owner, size);
   if (!at) return false;
   encode(ownBytes, at);
   metadata.set(at, size);
   return true;
+}
+
+/** Makes the own metadata fit into its header, with a warning that says at what price; false if it cannot be done. */
+function cutDown(config: Config): bool {
+  const size = encodedSize(ownBytes.size);
+  // Padded base64 is four letters for each three bytes begun.
+  const isCut = reserve(roomForCut(ownBytes.size)) && cutToFit(ownBytes, (config.maxHeaderSize / 4) * 3, ownBytes);
+  const line = log.line();
+  line.add('the own metadata takes ');
+  line.addNumber(size);
+  line.add(' bytes as a header, max_header_size is ');
+  line.addNumber(config.maxHeaderSize);
+  if (isCut) {
+    line.add(': not sent are ');
+    line.addNumber(fieldsLeftOut());
+    line.add(' fields: ');
+    for (let i: u32 = 0; i < min<u32>(fieldsLeftOut(), MOST_NAMED); i++) {
+      if (i > 0) line.add(', ');
+      addLeftOut(i, line);
+    }
+    if (fieldsLeftOut() > MOST_NAMED) line.add(', ...');
+    change(OWN_FIELDS_LEFT_OUT, fieldsLeftOut());
+  } else {
+    line.add(', and cannot be cut down to it: only the id is sent');
+    count(OWN_FIELDS_LEFT_OUT);
+  }
+  log.warn();
+  return isCut;
 }

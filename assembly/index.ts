@@ -32,6 +32,10 @@ export function proxy_on_response_headers(id: u32, _headers: u32, _endOfStream: 
   return CONTINUE;
 }
 
+export function proxy_on_tick(_id: u32): void {
+  contexts.tick();
+}
+
 export function proxy_on_delete(id: u32): void {
   contexts.end(id);
 }

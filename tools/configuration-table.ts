@@ -19,9 +19,9 @@ type Schema = any;
 function rows(schema: Schema, prefix = ''): string[] {
   return Object.entries<Schema>(schema.properties).flatMap(([name, field]) => {
     const path = `\`${prefix}${name}\``;
-    const standard =
-      field.default === undefined ? '' : field.default.includes(' ') ? field.default : `\`${field.default}\``;
-    const row = `| ${path} | ${field.description.replaceAll('|', '\\|')} | ${standard} |`;
+    const standard = String(field.default ?? '');
+    const cell = standard === '' || standard.includes(' ') ? standard : `\`${standard}\``;
+    const row = `| ${path} | ${field.description.replaceAll('|', '\\|')} | ${cell} |`;
     return field.properties ? [row, ...rows(field, `${prefix}${name}.`)] : [row];
   });
 }

@@ -39,9 +39,19 @@ export function slice(at: usize): Slice {
   return changetype<Slice>(at);
 }
 
-/** Whether two slices hold the same bytes. */
+/** Whether two slices hold the same bytes: eight at a time, wherever they stand. */
 export function sameBytes(a: Slice, b: Slice): bool {
-  return a.size == b.size && memory.compare(a.at, b.at, a.size) == 0;
+  if (a.size != b.size) return false;
+  let at = a.at;
+  let other = b.at;
+  const end = a.end();
+  for (; at + 8 <= end; at += 8, other += 8) {
+    if (load<u64>(at) != load<u64>(other)) return false;
+  }
+  for (; at < end; at++, other++) {
+    if (load<u8>(at) != load<u8>(other)) return false;
+  }
+  return true;
 }
 
 /** Whether a slice holds exactly this ASCII text. */

@@ -61,8 +61,13 @@ function valueAt(at: usize): u32 {
   return load<u8>(VALUES + load<u8>(at));
 }
 
+/** Bytes of room that `decode` wants for `size` letters: three for each four begun. */
+export function decodedSize(size: u32): u32 {
+  return ((size + 3) >> 2) * 3;
+}
+
 /**
- * Decodes `from` to `to`, which has room for three bytes for each four letters begun and may be where `from`
+ * Decodes `from` to `to`, which has room for `decodedSize(from.size)` bytes and may be where `from`
  * stands itself: what is written never overtakes what is read. `out` is then what was decoded.
  *
  * Strict, but padded and unpadded text are both right. Wrong are: any byte outside the alphabet (white space

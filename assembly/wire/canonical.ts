@@ -38,7 +38,7 @@ const writer = changetype<Writer>(memory.data(16, 8));
  *
  *     | key at | key size | value at | value size |
  */
-const ITEM_SIZE: u32 = 16;
+export const ITEM_SIZE: u32 = 16;
 
 /** How many values the last `canonical` left out. */
 let leftOutCount: u32 = 0;
@@ -164,8 +164,13 @@ function writeValue(at: usize, end: usize, depth: u32): bool {
 /** How many items the last `gather` found. */
 let gathered: u32 = 0;
 
+/** How many items the last `gather` found. */
+export function gatheredItems(): u32 {
+  return gathered;
+}
+
 /** The places of all fields of this number, as items in the arena; 0 if the message is not well-formed. */
-function gather(at: usize, end: usize, depth: u32, field: u32): usize {
+export function gather(at: usize, end: usize, depth: u32, field: u32): usize {
   const message = cursorAt(depth);
   let count: u32 = 0;
   message.open(at, end, depth);
@@ -188,7 +193,7 @@ function gather(at: usize, end: usize, depth: u32, field: u32): usize {
 }
 
 /** Makes of an item that is an entry one that is a key and a value; false for an entry without a value. */
-function readEntry(from: usize, to: usize, depth: u32): bool {
+export function readEntry(from: usize, to: usize, depth: u32): bool {
   if (depth > MOST_NESTING) return false;
   const at = load<usize>(from);
   const entry = cursorAt(depth);

@@ -127,6 +127,45 @@ export function readNull(): void {
   at += 4;
 }
 
+/** What `readWhole` answers for a number that is not whole, negative or larger than this. */
+export const NO_WHOLE: u32 = 0xffffffff;
+
+/** Reads the number that `peek` found, if it is a whole one from 0 on; `5.0` is, as some writers have it. */
+export function readWhole(): u32 {
+  const isNegative = load<u8>(at) == 0x2d;
+  if (isNegative) at++;
+  const first = at;
+  let value: u64 = 0;
+  while (isDigit()) {
+    value = min<u64>(value * 10 + (load<u8>(at) - 0x30), NO_WHOLE);
+    at++;
+  }
+  if (at == first || (load<u8>(first) == 0x30 && at > first + 1)) return badNumber();
+  let isWhole = !isNegative || value == 0;
+  if (at < end && load<u8>(at) == 0x2e) {
+    at++;
+    if (!isDigit()) return badNumber();
+    for (; isDigit(); at++) isWhole = isWhole && load<u8>(at) == 0x30;
+  }
+  if (at < end && (load<u8>(at) | 0x20) == 0x65) {
+    at++;
+    if (at < end && (load<u8>(at) == 0x2b || load<u8>(at) == 0x2d)) at++;
+    if (!isDigit()) return badNumber();
+    while (isDigit()) at++;
+    isWhole = false;
+  }
+  return isWhole ? <u32>value : NO_WHOLE;
+}
+
+function isDigit(): bool {
+  return at < end && load<u8>(at) >= 0x30 && load<u8>(at) <= 0x39;
+}
+
+function badNumber(): u32 {
+  fault('a number is malformed');
+  return NO_WHOLE;
+}
+
 /** Whether nothing but white space is left. */
 export function finish(): bool {
   skipSpace();

@@ -156,6 +156,13 @@ export function tagOf(field: u32, type: u32): u8 {
   return <u8>((field << 3) | type);
 }
 
+/** Bytes that a number takes as a varint, 1 to 10. */
+export function varintSize(value: u64): u32 {
+  let size: u32 = 1;
+  for (let rest = value >> 7; rest != 0; rest >>= 7) size++;
+  return size;
+}
+
 /**
  * A writer that begins at the end of its room and goes towards the start. A message's length stands before
  * its content and is known only when the content is written; backwards, it simply comes later:
@@ -196,8 +203,7 @@ export class Writer {
   }
 
   varint(value: u64): void {
-    let size: usize = 1;
-    for (let rest = value >> 7; rest != 0; rest >>= 7) size++;
+    const size: usize = varintSize(value);
     if (!this.room(size)) return;
     for (let i: usize = 0; i < size; i++) {
       const more: u64 = i + 1 < size ? 0x80 : 0;

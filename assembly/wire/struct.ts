@@ -31,6 +31,23 @@ export const BOOL_KIND: u32 = 4;
 export const STRUCT_KIND: u32 = 5;
 export const LIST_KIND: u32 = 6;
 
+/** Why the last Struct was not sound. */
+export const MALFORMED: u32 = 0;
+export const NOT_UTF8: u32 = 1;
+export const NO_JSON_FORM: u32 = 2;
+export const NESTING: u32 = 3;
+let fault: u32 = MALFORMED;
+
+/** What was wrong with the last Struct that `isSoundStruct` refused: the first thing that it came to. */
+export function whyNotSound(): u32 {
+  return fault;
+}
+
+function refuse(cause: u32): bool {
+  fault = cause;
+  return false;
+}
+
 /** One reader for each level, so that going down a level loses nothing and takes no memory. */
 const cursors = memory.data(4040, 8); // (MOST_NESTING + 1) * CURSOR_SIZE
 
@@ -58,11 +75,12 @@ export function isFinite64(at: usize): bool {
  * even in an entry that a later one with the same key replaces.
  */
 export function isSoundStruct(bytes: Slice): bool {
+  fault = MALFORMED;
   return soundStruct(bytes.at, bytes.end(), 0);
 }
 
 function soundStruct(at: usize, end: usize, depth: u32): bool {
-  if (depth > MOST_NESTING) return false;
+  if (depth > MOST_NESTING) return refuse(NESTING);
   const struct = cursorAt(depth);
   struct.open(at, end, depth);
   while (struct.next()) {
@@ -73,24 +91,24 @@ function soundStruct(at: usize, end: usize, depth: u32): bool {
 }
 
 function soundEntry(at: usize, end: usize, depth: u32): bool {
-  if (depth > MOST_NESTING) return false;
+  if (depth > MOST_NESTING) return refuse(NESTING);
   const entry = cursorAt(depth);
   let hasValue = false;
   entry.open(at, end, depth);
   while (entry.next()) {
     if (entry.type != LENGTH) continue;
     if (entry.field == ENTRY_KEY) {
-      if (!isUtf8(entry.at, entry.at + entry.size)) return false;
+      if (!isUtf8(entry.at, entry.at + entry.size)) return refuse(NOT_UTF8);
     } else if (entry.field == ENTRY_VALUE) {
       if (!soundValue(entry.at, entry.at + entry.size, depth + 1)) return false;
       hasValue = true;
     }
   }
-  return entry.sound && hasValue;
+  return entry.sound && (hasValue || refuse(NO_JSON_FORM));
 }
 
 function soundValue(at: usize, end: usize, depth: u32): bool {
-  if (depth > MOST_NESTING) return false;
+  if (depth > MOST_NESTING) return refuse(NESTING);
   const value = cursorAt(depth);
   let hasKind = false;
   value.open(at, end, depth);
@@ -100,20 +118,20 @@ function soundValue(at: usize, end: usize, depth: u32): bool {
     const content = value.at;
     const contentEnd = content + value.size;
     if (value.field == NUMBER_KIND) {
-      if (!isFinite64(content)) return false;
+      if (!isFinite64(content)) return refuse(NO_JSON_FORM);
     } else if (value.field == STRING_KIND) {
-      if (!isUtf8(content, contentEnd)) return false;
+      if (!isUtf8(content, contentEnd)) return refuse(NOT_UTF8);
     } else if (value.field == STRUCT_KIND) {
       if (!soundStruct(content, contentEnd, depth + 1)) return false;
     } else if (value.field == LIST_KIND) {
       if (!soundList(content, contentEnd, depth + 1)) return false;
     }
   }
-  return value.sound && hasKind;
+  return value.sound && (hasKind || refuse(NO_JSON_FORM));
 }
 
 function soundList(at: usize, end: usize, depth: u32): bool {
-  if (depth > MOST_NESTING) return false;
+  if (depth > MOST_NESTING) return refuse(NESTING);
   const list = cursorAt(depth);
   list.open(at, end, depth);
   while (list.next()) {

@@ -64,6 +64,23 @@ describe('what is refused, and what its author reads in the log', () => {
     ],
     // What is known and makes no sense.
     ['{"downstream_discovery": [{}]}', 'byte 26: downstream_discovery[0]: must name a method'],
+    ['{"max_header_size": "8192"}', 'byte 20: max_header_size: expected a number, found a string'],
+    ['{"max_header_size": 0}', 'byte 20: max_header_size: must be a whole number from 1 to 65536'],
+    ['{"max_header_size": 65537}', 'byte 20: max_header_size: must be a whole number from 1 to 65536'],
+    ['{"max_header_size": 99999999999999999999}', 'byte 20: max_header_size: must be a whole number from 1 to 65536'],
+    ['{"maxPeerCacheSize": 4097}', 'byte 21: maxPeerCacheSize: must be a whole number from 0 to 4096'],
+    ['{"maxPeerCacheSize": -1}', 'byte 21: maxPeerCacheSize: must be a whole number from 0 to 4096'],
+    ['{"maxPeerCacheSize": 1.5}', 'byte 21: maxPeerCacheSize: must be a whole number from 0 to 4096'],
+    ['{"maxPeerCacheSize": 5e2}', 'byte 21: maxPeerCacheSize: must be a whole number from 0 to 4096'],
+    ['{"maxPeerCacheSize": 007}', 'byte 24: maxPeerCacheSize: a number is malformed'],
+    ['{"maxPeerCacheSize": 7.}', 'byte 23: maxPeerCacheSize: a number is malformed'],
+    ['{"metadata_fields": "NAME"}', 'byte 20: metadata_fields: expected a list, found a string'],
+    ['{"metadata_fields": ["NAME", 1]}', 'byte 29: metadata_fields[1]: expected a string, found a number'],
+    ['{"metadata_fields": [""]}', 'byte 21: metadata_fields[0]: must not be empty'],
+    [
+      JSON.stringify({ metadata_fields: Array(101).fill('A') }),
+      'byte 420: metadata_fields[100]: is one path too many: there may be 100',
+    ],
     ['{"node_key": "name"}', 'byte 13: node_key: must be "id" or "cluster"'],
     ['{"metadata_key": ""}', 'byte 17: metadata_key: must not be empty'],
     ['{"node_key": "id", "nodeKey": "id"}', 'byte 19: nodeKey: is given twice'],
@@ -112,6 +129,7 @@ describe('what is taken', () => {
     ['no fields', '{}'],
     ['white space', ' \t\r\n{ } \n'],
     ['nulls for fields', '{"headers": null, "node_key": null, "upstream_discovery": null}'],
+    ['whole numbers as doubles', '{"max_header_size": 500.0, "max_peer_cache_size": -0}'],
     ['escapes in keys and values', '{"\\u006eode_key": "\\u0069d", "metadata_key": "\\ud83d\\ude00\\u00e9\\u20ac"}'],
     ['everything', JSON.stringify(everything())],
   ])('%s', (_, config) => {
@@ -139,6 +157,9 @@ function everything() {
     upstream_discovery: LISTED,
     downstream_propagation: [],
     upstream_propagation: [...LISTED, ...LISTED],
+    metadata_fields: ['NAME', 'LABELS.app'],
+    max_header_size: 65536,
+    max_peer_cache_size: 0,
   };
 }
 
@@ -156,6 +177,12 @@ test('the JSON Schema says the same as the module', () => {
         }),
       ),
     ),
+    ...[0, 1, 1.5, -1, 4096, 4097, 65536, 65537, 500.0].flatMap((n) => [
+      { max_header_size: n },
+      { max_peer_cache_size: n },
+    ]),
+    { metadata_fields: Array(100).fill('A') },
+    { metadata_fields: Array(101).fill('A') },
     { unknown: 1 },
     { upstream_discovery: [{ istio_headers: {}, baggage: {} }] },
     { upstream_discovery: [{ istio_headers: null }] },

@@ -14,6 +14,9 @@ const NOT_FOUND = 1;
 const INVALID_MEMORY_ACCESS = 6;
 const REQUEST = 0;
 const RESPONSE = 2;
+const BAD_ARGUMENT = 2;
+/** What no header name or value may hold: whoever wrote it could add headers of his own. */
+const BREAKS_HEADERS = /[\0\r\n]/;
 
 interface Exports {
   memory: WebAssembly.Memory;
@@ -24,6 +27,7 @@ interface Exports {
   proxy_on_request_headers(id: number, headers: number, endOfStream: number): number;
   proxy_on_response_headers(id: number, headers: number, endOfStream: number): number;
   proxy_on_delete(id: number): void;
+  proxy_on_tick?(id: number): void;
 }
 
 /** Header values are bytes: one character each. */
@@ -36,6 +40,10 @@ export class Host {
   readonly declared: Buffer[] = [];
   /** Host calls since the last `calls.length = 0`. */
   readonly calls: string[] = [];
+  /** Metrics that the module defined, by name: counters and gauges as they stand, histograms as last recorded. */
+  readonly metrics: Record<string, number> = {};
+  /** Milliseconds between ticks that the module last asked for. */
+  tickPeriod = 0;
   /** What `proxy_get_property` finds beside filter state; the parts of a path are joined by dots. */
   readonly properties: Record<string, Buffer>;
 
@@ -43,10 +51,11 @@ export class Host {
   private configuration = Buffer.alloc(0);
   private current: Stream | undefined;
   private nextId = 1;
+  private readonly metricNames: string[] = [];
 
-  constructor(properties: Record<string, Buffer> = {}) {
+  constructor(properties: Record<string, Buffer> = {}, module = compiled()) {
     this.properties = properties;
-    this.exports = new WebAssembly.Instance(compiled(), { env: this.imports() }).exports as unknown as Exports;
+    this.exports = new WebAssembly.Instance(module, { env: this.imports() }).exports as unknown as Exports;
     this.exports._initialize();
   }
 
@@ -63,13 +72,23 @@ export class Host {
   }
 
   /** A stream of a root context. */
-  stream(root: number): Stream {
-    return new Stream(this, this.exports, root, this.nextId++);
+  stream(root: number, id = this.nextId++): Stream {
+    return new Stream(this, this.exports, root, id);
+  }
+
+  /** A number that the module exports beside what Envoy knows of: the counters of an instrumented build. */
+  global(name: string): number {
+    return Number((this.exports as unknown as Record<string, WebAssembly.Global>)[name].value);
   }
 
   /** Ends a context, as Envoy does with each. */
   end(id: number): void {
     this.exports.proxy_on_delete(id);
+  }
+
+  /** Lets a root context's time pass, as often as it asked for. */
+  tick(root: number): void {
+    this.exports.proxy_on_tick?.(root);
   }
 
   /** Bytes of memory that the module has. */
@@ -115,8 +134,48 @@ export class Host {
     return this.current;
   }
 
+  /** A header's name or value as the module says it: bytes that a message may carry. */
+  private headerText(at: number, size: number): string {
+    const text = this.bytes(at, size).toString('latin1');
+    if (BREAKS_HEADERS.test(text)) throw new Error(`the module writes a header that breaks a message: ${text}`);
+    return text;
+  }
+
+  private headerName(at: number, size: number): string {
+    const name = this.headerText(at, size);
+    if (name === '' || name.startsWith(':')) throw new Error(`the module asks for a header that is none: "${name}"`);
+    return name;
+  }
+
   private imports(): WebAssembly.ModuleImports {
     const imports: Record<string, (...args: number[]) => number> = {
+      proxy_define_metric: (type, at, size, idTo) => {
+        if (type > 2) return BAD_ARGUMENT;
+        const name = this.bytes(at, size).toString();
+        const known = this.metricNames.indexOf(name);
+        const index = known < 0 ? this.metricNames.push(name) - 1 : known;
+        this.metrics[name] ??= 0;
+        this.memory().writeUInt32LE(index + 1, idTo);
+        return OK;
+      },
+      proxy_increment_metric: (id, amount) => {
+        if (!this.metricNames[id - 1]) return NOT_FOUND;
+        this.metrics[this.metricNames[id - 1]] += amount;
+        return OK;
+      },
+      proxy_record_metric: (id, value) => {
+        if (!this.metricNames[id - 1]) return NOT_FOUND;
+        this.metrics[this.metricNames[id - 1]] = value;
+        return OK;
+      },
+      proxy_set_tick_period_milliseconds: (period) => {
+        this.tickPeriod = period;
+        return OK;
+      },
+      proxy_get_current_time_nanoseconds: (to) => {
+        this.memory().writeBigUInt64LE(BigInt(Date.now()) * 1_000_000n, to);
+        return OK;
+      },
       proxy_log: (level, at, size) => {
         this.log.push({ level, text: this.bytes(at, size).toString() });
         return OK;
@@ -131,6 +190,7 @@ export class Host {
         return value ? this.answer(value, atTo, sizeTo) : NOT_FOUND;
       },
       proxy_set_property: (at, size, valueAt, valueSize) => {
+        if (size === 0) throw new Error('the module writes a property without a name');
         this.stream_().filterState[this.bytes(at, size).toString()] = this.bytes(valueAt, valueSize);
         return OK;
       },
@@ -140,26 +200,27 @@ export class Host {
         return OK;
       },
       proxy_get_header_map_value: (map, at, size, atTo, sizeTo) => {
-        const found = this.stream_().find(map, this.bytes(at, size).toString());
+        const found = this.stream_().find(map, this.headerName(at, size));
         return found ? this.answer(bytesOf(found[1]), atTo, sizeTo) : NOT_FOUND;
       },
       proxy_get_header_map_pairs: (map, atTo, sizeTo) => this.answer(pairs(this.stream_().headers(map)), atTo, sizeTo),
       proxy_replace_header_map_value: (map, at, size, valueAt, valueSize) => {
-        const name = this.bytes(at, size).toString();
-        const value = this.bytes(valueAt, valueSize).toString('latin1');
+        const name = this.headerName(at, size);
+        const value = this.headerText(valueAt, valueSize);
         this.stream_().remove(map, name);
         this.stream_().headers(map).push([name, value]);
         return OK;
       },
       proxy_remove_header_map_value: (map, at, size) => {
-        this.stream_().remove(map, this.bytes(at, size).toString());
+        this.stream_().remove(map, this.headerName(at, size));
         return OK;
       },
     };
     for (const [name, call] of Object.entries(imports)) {
       imports[name] = (...args) => {
         this.calls.push(name);
-        return call(...args.map((arg) => arg >>> 0));
+        // A metric's amount is 64 bits and may be negative; everything else is a size, an address or a number of 32.
+        return call(...args.map((arg: number | bigint) => (typeof arg === 'bigint' ? Number(arg) : arg >>> 0)));
       };
     }
     return imports;

@@ -25,6 +25,7 @@ describe('the built module', () => {
       'proxy_on_delete',
       'proxy_on_request_headers',
       'proxy_on_response_headers',
+      'proxy_on_tick',
     ]);
   });
 
@@ -34,10 +35,10 @@ describe('the built module', () => {
     expect(imports.filter((name) => !name.startsWith('env.proxy_'))).toEqual([]);
   });
 
-  test('has no debug names, and is as small as one would wish', () => {
+  test('has no debug names, and is small', () => {
     expect(WebAssembly.Module.customSections(module, 'name')).toEqual([]);
     expect(WebAssembly.Module.customSections(module, 'sourceMappingURL')).toEqual([]);
-    expect(readFileSync(MODULE).length).toBeLessThan(24 * 1024);
+    expect(readFileSync(MODULE).length).toBeLessThan(32 * 1024);
   });
 
   test('says its version, which is the package’s, once a VM', () => {

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the metadata-exchange authors
+
+import { take } from './memory/arena';
+import { isText, Slice, slice } from './memory/slice';
+import { Text } from './memory/text';
+import { gather, gatheredItems, ITEM_SIZE, readEntry } from './wire/canonical';
+import { varintSize, Writer } from './wire/protobuf';
+import { ENTRY_KEY, ENTRY_VALUE, kindOf, STRUCT_FIELDS, STRUCT_KIND } from './wire/struct';
+
+/**
+ * What is left out of the own metadata where it is larger than a header may be: the largest fields first, but none of
+ * those that say who a workload is (the ones that Istio's own receivers read). A field that is a Struct is not left out
+ * as a whole: its members are, the largest first like any other field. Of fields of the same size the later one goes.
+ */
+
+/** A field that may be left out. */
+@unmanaged
+class Candidate {
+  /** What it takes on the wire, with tag and length. */
+  cost: u32;
+  /** Its entry. */
+  at: usize;
+  size: u32;
+  /** The key of the Struct that it is a member of; size 0 at the top. */
+  aroundAt: usize;
+  aroundSize: u32;
+}
+
+const CANDIDATE_SIZE: u32 = 20;
+
+let candidates: usize = 0;
+let candidateCount: u32 = 0;
+let leftOutCount: u32 = 0;
+
+const writer = changetype<Writer>(memory.data(16, 8));
+const item = memory.data(16, 4);
+const key = slice(memory.data(8, 4));
+const around = slice(memory.data(8, 4));
+const value = slice(memory.data(8, 4));
+const members = slice(memory.data(8, 4));
+
+/** How many fields the last `cutToFit` left out. */
+export function fieldsLeftOut(): u32 {
+  return leftOutCount;
+}
+
+/** Adds to a line the path of the field that was left out as number `index`, 0 the largest. */
+export function addLeftOut(index: u32, line: Text): void {
+  const candidate = candidateAt(index);
+  if (candidate.aroundSize) {
+    key.set(candidate.aroundAt, candidate.aroundSize);
+    line.addQuoted(key);
+    line.add('.');
+  }
+  readField(candidate.at, candidate.size);
+  line.addQuoted(key);
+}
+
+/** Bytes that the arena must have for `cutToFit` of a Struct of `size` bytes: entries are at least 6 bytes long. */
+export function roomForCut(size: u32): usize {
+  return size * 2 + (size / 6) * (CANDIDATE_SIZE + 4 * ITEM_SIZE) + 64;
+}
+
+/**
+ * Leaves out of a canonical Struct what must be, for it to have `most` bytes or less; `out` is then what is left, in the
+ * arena. False if that is not to be had without the fields that say who a workload is.
+ */
+export function cutToFit(from: Slice, most: u32, out: Slice): bool {
+  leftOutCount = 0;
+  candidateCount = 0;
+  candidates = take((from.size / 6) * CANDIDATE_SIZE);
+  const start = take(from.size);
+  if (!candidates || !start) return false;
+  collect(from);
+  sortCandidates();
+  let size = from.size;
+  while (size > most && leftOutCount < candidateCount) size -= candidateAt(leftOutCount++).cost;
+  if (size > most) return false;
+  writer.open(start, from.size);
+  write(from);
+  out.set(writer.head, <u32>(start + from.size - writer.head));
+  return true;
+}
+
+function candidateAt(index: u32): Candidate {
+  return changetype<Candidate>(candidates + index * CANDIDATE_SIZE);
+}
+
+/** Reads an entry as `key` and `value`. */
+function readField(at: usize, size: u32): void {
+  store<usize>(item, at);
+  store<u32>(item, size, 4);
+  readEntry(item, item, 1);
+  key.set(load<usize>(item), load<u32>(item, 4));
+  value.set(load<usize>(item, 8), load<u32>(item, 12));
+}
+
+/** Notes all fields that may be left out. */
+function collect(from: Slice): void {
+  const items = gather(from.at, from.end(), 0, STRUCT_FIELDS);
+  const count = items ? gatheredItems() : 0;
+  around.set(0, 0);
+  for (let i: u32 = 0; i < count; i++) {
+    const at = load<usize>(items + i * ITEM_SIZE);
+    const size = load<u32>(items + i * ITEM_SIZE, 4);
+    readField(at, size);
+    if (kindOf(value, members) == STRUCT_KIND && members.size > 0) collectMembers();
+    else if (!isEssential()) addCandidate(at, size);
+  }
+}
+
+/** Notes the members of the field that was just read. */
+function collectMembers(): void {
+  const items = gather(members.at, members.end(), 3, STRUCT_FIELDS);
+  const count = items ? gatheredItems() : 0;
+  around.copy(key);
+  for (let i: u32 = 0; i < count; i++) {
+    const at = load<usize>(items + i * ITEM_SIZE);
+    const size = load<u32>(items + i * ITEM_SIZE, 4);
+    readField(at, size);
+    if (!isEssential()) addCandidate(at, size);
+  }
+  around.set(0, 0);
+}
+
+function addCandidate(at: usize, size: u32): void {
+  const candidate = candidateAt(candidateCount++);
+  candidate.cost = 1 + varintSize(size) + size;
+  candidate.at = at;
+  candidate.size = size;
+  candidate.aroundAt = around.at;
+  candidate.aroundSize = around.size;
+}
+
+/** Whether people, and Istio's receivers, know a workload by the field that was just read. */
+function isEssential(): bool {
+  if (around.size == 0) {
+    return (
+      isText(key, 'NAME') ||
+      isText(key, 'NAMESPACE') ||
+      isText(key, 'WORKLOAD_NAME') ||
+      isText(key, 'OWNER') ||
+      isText(key, 'CLUSTER_ID') ||
+      isText(key, 'IDENTITY')
+    );
+  }
+  if (!isText(around, 'LABELS')) return false;
+  return (
+    isText(key, 'app') ||
+    isText(key, 'version') ||
+    isText(key, 'service.istio.io/canonical-name') ||
+    isText(key, 'service.istio.io/canonical-revision')
+  );
+}
+
+/** Whether a field of this cost at this place is left out: it does not stand behind the last one that is. */
+function isLeftOut(cost: u32, at: usize): bool {
+  if (leftOutCount == 0) return false;
+  const last = candidateAt(leftOutCount - 1);
+  return cost > last.cost || (cost == last.cost && at >= last.at);
+}
+
+function write(from: Slice): void {
+  const items = gather(from.at, from.end(), 0, STRUCT_FIELDS);
+  around.set(0, 0);
+  for (let i = items ? gatheredItems() : 0; i-- > 0; ) {
+    const at = load<usize>(items + i * ITEM_SIZE);
+    const size = load<u32>(items + i * ITEM_SIZE, 4);
+    readField(at, size);
+    const entryEnd = writer.head;
+    if (kindOf(value, members) == STRUCT_KIND && members.size > 0) {
+      const keyAt = key.at;
+      const keySize = key.size;
+      writeMembers();
+      if (writer.head == entryEnd) continue;
+      writer.close(STRUCT_KIND, entryEnd);
+      writer.close(ENTRY_VALUE, entryEnd);
+      const keyEnd = writer.head;
+      writer.bytes(keyAt, keySize);
+      writer.close(ENTRY_KEY, keyEnd);
+    } else {
+      if (!isEssential() && isLeftOut(1 + varintSize(size) + size, at)) continue;
+      writer.bytes(at, size);
+    }
+    writer.close(STRUCT_FIELDS, entryEnd);
+  }
+}
+
+function writeMembers(): void {
+  const items = gather(members.at, members.end(), 3, STRUCT_FIELDS);
+  around.copy(key);
+  for (let i = items ? gatheredItems() : 0; i-- > 0; ) {
+    const at = load<usize>(items + i * ITEM_SIZE);
+    const size = load<u32>(items + i * ITEM_SIZE, 4);
+    readField(at, size);
+    if (!isEssential() && isLeftOut(1 + varintSize(size) + size, at)) continue;
+    const entryEnd = writer.head;
+    writer.bytes(at, size);
+    writer.close(STRUCT_FIELDS, entryEnd);
+  }
+  around.set(0, 0);
+}
+
+/** Heap sort: the largest first, and of the same size the last first. */
+function sortCandidates(): void {
+  for (let i = candidateCount >> 1; i-- > 0; ) sink(i, candidateCount);
+  for (let last = candidateCount; last > 1; ) {
+    last--;
+    swap(0, last);
+    sink(0, last);
+  }
+}
+
+/** Lets a candidate sink in the heap of the first `count` until no child of it goes after it. */
+function sink(from: u32, count: u32): void {
+  let parent = from;
+  for (let child = parent * 2 + 1; child < count; child = parent * 2 + 1) {
+    if (child + 1 < count && goesBefore(child, child + 1)) child++;
+    if (!goesBefore(parent, child)) return;
+    swap(parent, child);
+    parent = child;
+  }
+}
+
+function goesBefore(a: u32, b: u32): bool {
+  const one = candidateAt(a);
+  const other = candidateAt(b);
+  return one.cost != other.cost ? one.cost > other.cost : one.at > other.at;
+}
+
+function swap(a: u32, b: u32): void {
+  const one = candidateAt(a);
+  const other = candidateAt(b);
+  for (let i: usize = 0; i < CANDIDATE_SIZE; i += 4) {
+    const word = load<u32>(changetype<usize>(one) + i);
+    store<u32>(changetype<usize>(one) + i, load<u32>(changetype<usize>(other) + i));
+    store<u32>(changetype<usize>(other) + i, word);
+  }
+}
