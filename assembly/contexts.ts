@@ -30,6 +30,8 @@ class Root {
   identity: Identity;
   /** Its streams, and the root context itself: when all are gone the memory is given back. */
   users: u32;
+  /** What is known of its stream that ended last, if that got no response: see http.ts, `resume`. */
+  unanswered: u32;
 }
 
 /** The roots that are alive, the newest first. */
@@ -38,10 +40,6 @@ let roots: usize = 0;
 /** Beside what http.ts remembers of a stream: its request was seen, a response was seen. */
 const REQUESTED: u32 = 0x10000;
 const ANSWERED: u32 = 0x20000;
-
-/** What is known of the stream that ended last, if it got no response, and its root: see http.ts, `resume`. */
-let unanswered: u32 = 0;
-let unansweredRoot: usize = 0;
 
 /**
  * The root of the stream that found the table full: see `insert`. Such a stream's request is served as any other;
@@ -78,7 +76,10 @@ export function configure(id: u32, size: u32): bool {
   root.id = id;
   root.next = roots;
   roots = at;
-  haveCache(mostPeers());
+  if (!haveCache(mostPeers())) {
+    log.line().add('there is no memory for a cache of peers: each header is decoded anew');
+    log.warn();
+  }
   metrics.start();
   countRoot(root, 1);
   return true;
@@ -114,6 +115,7 @@ function readRoot(root: Root, size: u32): bool {
   root.config = config;
   root.identity = identity;
   root.users = 1;
+  root.unanswered = 0;
   declare(DOWNSTREAM, PROTOBUF_TYPE, STRUCT_SCHEMA);
   declare(DOWNSTREAM_ID, STRING_TYPE, noSchema);
   declare(UPSTREAM, PROTOBUF_TYPE, STRUCT_SCHEMA);
@@ -136,8 +138,8 @@ export function onRequestHeaders(id: u32): void {
   const at = entry ? entry.owner : untrackedRoot;
   if (!at) return;
   const root = changetype<Root>(at);
-  const known = http.onRequestHeaders(root.config, root.identity, unansweredRoot == at ? unanswered : 0);
-  unanswered = 0;
+  const known = http.onRequestHeaders(root.config, root.identity, root.unanswered);
+  root.unanswered = 0;
   if (entry) entry.known = known | REQUESTED;
 }
 
@@ -160,9 +162,8 @@ export function end(id: u32): void {
   const at = entry.owner;
   const known = entry.known;
   remove(entry);
-  unanswered = (known & (REQUESTED | ANSWERED)) == REQUESTED ? known : 0;
-  unansweredRoot = at;
   const root = changetype<Root>(at);
+  root.unanswered = (known & (REQUESTED | ANSWERED)) == REQUESTED ? known : 0;
   if (root.id == id) endRoot(root);
   root.users--;
   if (root.users > 0) return;

@@ -60,9 +60,8 @@ export function methodsOf(config: Config): u32 {
 }
 
 /**
- * Does what is to be done with a request, and returns what is to be remembered for the response. `unanswered` is
- * what was remembered of the stream before, if it ended without a response and this one began right after it: see
- * `resume`.
+ * Does what is to be done with a request, and returns what is to be remembered for the response. `unanswered` is what
+ * was remembered of the stream that ended last under this configuration, if that got no response: see `resume`.
  */
 export function onRequestHeaders(config: Config, identity: Identity, unanswered: u32): u32 {
   const methods = methodsOf(config);
@@ -143,8 +142,8 @@ function isFetched(map: i32, name: Slice, value: Slice, found: u32): bool {
  * second run, else 0.
  *
  * Envoy starts the second run before anything else happens on this thread, so only the stream right after one that
- * ended without a response can be one; that spares all other streams the question. The headers of an ordinary
- * request after a broken one are not taken for ours unless they are ours to the letter.
+ * ended without a response can be one; that spares all other streams the question. The headers of an ordinary request
+ * after a broken one are not taken for ours unless they are ours to the letter.
  */
 function resume(identity: Identity, writes: bool, had: u32, unanswered: u32): u32 {
   if (writes) {

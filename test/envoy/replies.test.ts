@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { lua } from '../../tools/envoy/config.ts';
+import { lua, metadataExchange } from '../../tools/envoy/config.ts';
 import { ID, METADATA, send } from '../support/http.ts';
 import { expectPeer, learned, NOBODY } from '../support/peers.ts';
 import { OWN_HEADER, OWN_ID, PEER, PEER_HEADER, PEER_ID, Stand } from '../support/stand.ts';
@@ -101,6 +101,21 @@ describe('internal redirects, which run the filters a second time on what they m
     await stand.envoy.until('both runs are logged', () => learned(stand.envoy).length === 2);
     expect(learned(stand.envoy)[1].downstream.struct).toEqual(struct);
     expect(learned(stand.envoy)[1].downstream.id).toBe(id);
+  });
+
+  test('two configurations in one chain each remember their own', async () => {
+    const second = { headers: { metadata: 'x-second-metadata', id: 'x-second-id' } };
+    await using stand = await Stand.start({
+      direction: 'INBOUND',
+      routes: [{ match: { prefix: '/' }, route: { cluster: 'app', internal_redirect_policy: {} } }],
+      after: [metadataExchange(second, 'second')],
+      answer: ({ path }) => (path === '/from' ? { status: 302, headers: ['location', 'http://test/to'] } : {}),
+    });
+    const answer = await send(stand.port, { path: '/from', headers: [...FROM_PEER, 'x-second-id', 'second-peer'] });
+    expect(stand.app.last.path).toBe('/to');
+    expect(answer.headers.peer()).toEqual(OWN_HEADERS);
+    expect(answer.headers.all('x-second-id')).toEqual([OWN_ID]);
+    expect(answer.headers.all('x-second-metadata')).toEqual([]);
   });
 
   test('a request right after a broken one is heard as any other', async () => {
