@@ -16,10 +16,22 @@ demo: packages envoy $(MODULE) ## Two real Envoys tell each other who they are (
 	@$(BIN)/tsx tools/demo.ts
 
 .PHONY: test
-test: packages envoy $(MODULE) build/codecs.wasm ## Every test, on real Envoys, as processes and in containers
+test: packages envoys $(MODULE) build/codecs.wasm ## Every test, on real Envoys, as processes and in containers
 	@tools/install-docker.sh
 	@echo "==> tests"
 	@$(BIN)/vitest run $(TESTS)
+
+.PHONY: soak
+soak: packages envoy $(MODULE) ## A million requests, hostile ones too, and what memory does (REQUESTS=n; BRIDGE=1)
+	@$(BIN)/tsx tools/soak.ts
+
+.PHONY: fuzz
+fuzz: packages $(MODULE) build/codecs.wasm ## Two million hostile inputs (INPUTS=n; SEED=n; TARGET=streams; HEX=...; KEEP=1)
+	@$(BIN)/tsx test/fuzz/fuzz.ts
+
+.PHONY: fuzz-bugs
+fuzz-bugs: packages ## Plants bugs in a copy of the tree, one at a time: the fuzzer must find each
+	@$(BIN)/tsx test/fuzz/bugs.ts
 
 .PHONY: build
 build: packages $(MODULE) ## The module: build/metadata_exchange.wasm
@@ -46,6 +58,10 @@ clean: ## Removes what was built and downloaded
 .PHONY: envoy
 envoy: ## The pinned Envoy, unless ENVOY names another
 	@$(if $(ENVOY),,tools/install-envoy.sh)
+
+.PHONY: envoys
+envoys: ## Every Envoy that the tests run, unless ENVOY names another
+	@$(if $(ENVOY),,tools/install-envoy.sh --all)
 
 .PHONY: packages
 packages: node_modules/.package-lock.json

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Bootstrap, Envoy } from '../../tools/envoy/process.ts';
-import { shipped, shippedFiles, shippedIdentity, validateShipped } from '../../tools/envoy/shipped.ts';
+import { type Bootstrap, Envoy, validate } from '../../tools/envoy/process.ts';
+import { shipped, shippedFiles, shippedIdentity } from '../../tools/envoy/shipped.ts';
 import { type Answer, ID, METADATA, send } from '../support/http.ts';
 import { struct } from '../support/struct.ts';
 
@@ -27,7 +27,7 @@ describe('the configurations under envoy/', () => {
   });
 
   it.each(files)('%s is taken by Envoy as it is, from the project folder', { timeout: TIMEOUT }, async (path) => {
-    const { valid, log } = await validateShipped(path);
+    const { valid, log } = await validate(path);
     expect(valid, log).toBe(true);
   });
 });

@@ -15,6 +15,10 @@ export interface EnvoyOptions {
   workers?: number;
   /** `--component-log-level`, such as `wasm:trace`. */
   componentLogLevel?: string;
+  /** One of the versions that `make envoys` downloads; the usual Envoy unless told. */
+  version?: string;
+  /** How long an old listener's connections may go on after an update: `--drain-time-s`; 600 unless told. */
+  drainSeconds?: number;
 }
 
 /** A bootstrap configuration: envoy.config.bootstrap.v3.Bootstrap as JSON. */
@@ -48,8 +52,9 @@ export class Envoy implements AsyncDisposable {
     args.push('--use-dynamic-base-id', '--concurrency', String(options.workers ?? 1), '--log-level', 'warning');
     args.push('--file-flush-interval-msec', '20');
     if (options.componentLogLevel) args.push('--component-log-level', options.componentLogLevel);
+    if (options.drainSeconds !== undefined) args.push('--drain-time-s', String(options.drainSeconds));
     // Relative paths in a configuration are the project's.
-    const process = spawn(envoyBinary(), args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] });
+    const process = spawn(envoyBinary(options.version), args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] });
     const envoy = new Envoy(options.name ?? 'envoy', process, folder);
     try {
       await envoy.until('it is live', async () => {
@@ -63,6 +68,16 @@ export class Envoy implements AsyncDisposable {
       throw error;
     }
     return envoy;
+  }
+
+  /** The process's number. */
+  get pid(): number {
+    return this.process.pid as number;
+  }
+
+  /** Whether the process has not ended. */
+  get running(): boolean {
+    return this.process.exitCode === null && this.process.signalCode === null;
   }
 
   /** Host and port of the admin page. */
@@ -132,11 +147,12 @@ export function localPort(port: number) {
   return { socket_address: { address: '127.0.0.1', port_value: port } };
 }
 
-/** Whether Envoy takes a configuration, and what it says. */
-export async function validate(config: Bootstrap): Promise<{ valid: boolean; log: string }> {
-  const args = ['--mode', 'validate', '--config-yaml', JSON.stringify(config), '--log-level', 'warning'];
+/** Whether an Envoy takes a configuration, given inline or as a file of the project, and what it says. */
+export async function validate(config: Bootstrap | string, version?: string): Promise<{ valid: boolean; log: string }> {
+  const source = typeof config === 'string' ? ['-c', config] : ['--config-yaml', JSON.stringify(config)];
+  const args = ['--mode', 'validate', ...source, '--log-level', 'warning'];
   try {
-    const { stdout, stderr } = await promisify(execFile)(envoyBinary(), args, { cwd: ROOT });
+    const { stdout, stderr } = await promisify(execFile)(envoyBinary(version), args, { cwd: ROOT });
     return { valid: true, log: stdout + stderr };
   } catch (error) {
     const { stdout, stderr } = error as { stdout: string; stderr: string };

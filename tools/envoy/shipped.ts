@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { parse, parseAllDocuments } from 'yaml';
-import { envoyBinary, ROOT } from './binary.ts';
+import { ROOT } from './binary.ts';
 import { anyPort, type Bootstrap, localPort } from './process.ts';
 
 /** The Envoy configurations that users read: YAML files under envoy/. Paths are relative to the project's root. */
@@ -46,16 +44,4 @@ export function shipped(path: string, endpoints: Record<string, number> = {}): B
 export function shippedIdentity(path: string): { id: string; metadata: Record<string, any> } {
   const { node } = parse(readFileSync(join(ROOT, path), 'utf8'));
   return { id: node.id, metadata: node.metadata['istio.io/metadata'] };
-}
-
-/** Whether Envoy takes the file itself, run from the project's root folder as users do, and what it says. */
-export async function validateShipped(path: string): Promise<{ valid: boolean; log: string }> {
-  const args = ['--mode', 'validate', '-c', path, '--log-level', 'warning'];
-  try {
-    const { stdout, stderr } = await promisify(execFile)(envoyBinary(), args, { cwd: ROOT });
-    return { valid: true, log: stdout + stderr };
-  } catch (error) {
-    const { stdout, stderr } = error as { stdout: string; stderr: string };
-    return { valid: false, log: stdout + stderr };
-  }
 }
