@@ -10,7 +10,7 @@ import * as http from './http';
 import { Identity, readIdentity } from './identity';
 import { reserve, startOver } from './memory/arena';
 import { giveAll, takeBlock } from './memory/blocks';
-import { find, insert, remove } from './memory/id_table';
+import { entries, find, insert, remove } from './memory/id_table';
 import { slice } from './memory/slice';
 import * as metrics from './metrics';
 import { countCache, dropCache, haveCache } from './peers';
@@ -101,6 +101,9 @@ function countRoot(root: Root, sign: i64): void {
 
 /** A second has passed. */
 export function tick(): void {
+  let contexts = entries();
+  for (let at = roots; at; at = changetype<Root>(at).next) contexts--;
+  metrics.be(metrics.STREAMS, contexts);
   countCache();
   metrics.write();
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http';
 import http2 from 'node:http2';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { metadataExchange, probe, proxy } from '../../tools/envoy/config.ts';
 import { Envoy } from '../../tools/envoy/process.ts';
@@ -69,6 +70,9 @@ async function linesOf(envoy: Envoy, requests: number): Promise<Map<string, Lear
   expect(byPath.size, 'no request is logged twice').toBe(requests);
   expect(await envoy.stat('http.listener.downstream_rq_total')).toBe(requests);
   expect(await envoy.stat('http.listener.downstream_rq_active')).toBe(0);
+  // Metrics are written once a second: what they say after that is no older than the last stream.
+  await sleep(1200);
+  expect(await envoy.stat('wasmcustom.metadata_exchange.streams'), 'the filter has freed all streams').toBe(0);
   return byPath;
 }
 
