@@ -51,11 +51,20 @@ install_engine() {
   command -v docker >/dev/null || install docker-cli
 }
 
+# A killed engine leaves its process number behind, which may be another process's by now: dockerd would not start.
+forget_the_dead() {
+  local file
+  for file in /var/run/docker.pid /var/run/docker/containerd/containerd.pid; do
+    [ ! -f "$file" ] || grep -qsE 'dockerd|containerd' "/proc/$(cat "$file")/comm" || rm -f "$file"
+  done
+}
+
 start_engine() {
   if [ -d /run/systemd/system ]; then
     systemctl start docker
   else
     echo "==> Docker: starting dockerd; its log is $log, \`kill \$(cat /var/run/docker.pid)\` ends it"
+    forget_the_dead
     setsid nohup dockerd >"$log" 2>&1 </dev/null &
   fi
   for _ in $(seq 60); do
