@@ -74,6 +74,7 @@ node_modules/.package-lock.json: package-lock.json package.json
 $(MODULE): $(SOURCES) | packages
 	@echo "==> building $@"
 	@$(BIN)/asc --target release
+	@$(BIN)/tsx tools/check-no-trap.ts $@
 
 build/metadata_exchange.debug.wasm: $(SOURCES) | packages
 	@echo "==> building $@"

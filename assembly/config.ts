@@ -90,7 +90,7 @@ export function readConfig(source: Slice, owner: usize): Config | null {
   config.fields = 0;
   config.fieldCount = 0;
   if (source.size == 0) return config;
-  if (looksLikeStruct(source) && !(reserve(roomForJson(source.size)) && toJson(source, source))) return null;
+  if (looksLikeStruct(source) && !(reserve(roomForJson(source.size) * 2) && toJson(source, source))) return null;
 
   begin(source, owner);
   if (!readFields(config) || !(json.finish() || malformed())) return null;

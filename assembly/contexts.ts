@@ -109,7 +109,8 @@ export function tick(): void {
 }
 
 function readRoot(root: Root, size: u32): bool {
-  if (!reserve(size) || !pluginConfiguration(size, configuration)) return false;
+  // Room for the text, and for what its strings are without escapes.
+  if (!reserve(size * 4) || !pluginConfiguration(size, configuration)) return false;
   const owner = changetype<usize>(root);
   const config = readConfig(configuration, owner);
   if (!config) return false;
@@ -181,8 +182,8 @@ function endRoot(root: Root): void {
     roots = root.next;
   } else {
     let before = roots;
-    while (changetype<Root>(before).next != place) before = changetype<Root>(before).next;
-    changetype<Root>(before).next = root.next;
+    while (before && changetype<Root>(before).next != place) before = changetype<Root>(before).next;
+    if (before) changetype<Root>(before).next = root.next;
   }
   countRoot(root, -1);
   if (!roots) dropCache();

@@ -151,7 +151,10 @@ function keepMetadata(config: Config, metadata: Slice, owner: usize): bool {
 function cutDown(config: Config): bool {
   const size = encodedSize(ownBytes.size);
   // Padded base64 is four letters for each three bytes begun.
-  const isCut = reserve(roomForCut(ownBytes.size)) && cutToFit(ownBytes, (config.maxHeaderSize / 4) * 3, ownBytes);
+  const isCut =
+    reserve(roomForCut(ownBytes.size)) &&
+    cutToFit(ownBytes, (config.maxHeaderSize / 4) * 3, ownBytes) &&
+    ownBytes.size > 0;
   const line = log.line();
   line.add('the own metadata takes ');
   line.addNumber(size);

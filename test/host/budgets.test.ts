@@ -79,6 +79,12 @@ describe('own metadata that is larger than a header may be', () => {
     expect(cut.leftOut).toBe(1);
   });
 
+  test('is not sent where nothing would be left of it', () => {
+    const cut = sent({ one: 'x', two: 'y' }, { max_header_size: 1 });
+    expect([cut.header, cut.id]).toEqual([undefined, 'me']);
+    expect(cut.complaints[0]).toMatch(/only the id is sent$/);
+  });
+
   test('of any shape: what is sent fits, is canonical, and says nothing that the node does not say', () => {
     for (let i = 1; i < 40; i++) {
       const deep = {

@@ -136,6 +136,12 @@ describe('what is taken', () => {
     expect(refusal(config)).toBeUndefined();
   });
 
+  test('a large one with escapes, as text and as Struct', () => {
+    const paths = Array.from({ length: 100 }, (_, i) => `${i}${'"\n'.repeat(1000)}`);
+    expect(refusal(JSON.stringify({ metadata_fields: paths }))).toBeUndefined();
+    expect(refusal(struct.write({ metadata_fields: paths }))).toBeUndefined();
+  });
+
   test('a Struct, as Envoy hands it on', () => {
     expect(refusal(struct.write(everything()))).toBeUndefined();
     expect(refusal(struct.write({ headers: { id: 'x-a', metadata: 'x-b' }, node_key: null }))).toBeUndefined();
@@ -189,6 +195,7 @@ test('the JSON Schema says the same as the module', () => {
     { upstream_discovery: [{ istio_headers: { a: 1 } }] },
     { headers: { id: 'host' } },
     { headers: { id: 'te' } },
+    { headers: { id: null, metadata: null } },
     [],
     'text',
     null,

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+import { execFile } from 'node:child_process';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { ROOT } from '../../tools/envoy/binary.ts';
+
+/**
+ * `make fuzz-bugs`: is the fuzzer any good? Each patch under bugs/ plants a bug that somebody could make. One at a time
+ * they are applied to a copy of the tree, which is built and fuzzed; the work tree is not touched. ONLY=name tries one.
+ */
+
+const BUGS = join(import.meta.dirname, 'bugs');
+const BIN = join(ROOT, 'node_modules/.bin');
+/** Inputs to try with: most bugs are found at once. */
+const ATTEMPTS = [2_000, 20_000, 200_000];
+/** A bug may be a loop that does not end: then it is found too. */
+const PATIENCE = 180_000;
+
+const run = promisify(execFile);
+
+interface Outcome {
+  name: string;
+  what: string;
+  found?: string;
+}
+
+async function plant(name: string): Promise<Outcome> {
+  const patch = join(BUGS, `${name}.patch`);
+  const outcome: Outcome = { name, what: readFileSync(patch, 'utf8').split('\n')[0] };
+  const copy = mkdtempSync(join(tmpdir(), 'fuzz-bugs-'));
+  try {
+    for (const each of [
+      'assembly',
+      'test',
+      'tools',
+      'docs',
+      'proto',
+      'asconfig.json',
+      'package.json',
+      'tsconfig.json',
+    ]) {
+      cpSync(join(ROOT, each), join(copy, each), { recursive: true });
+    }
+    symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
+    await run('git', ['apply', patch], { cwd: copy });
+    const codecs = ['test/unit/codecs.ts', '--config', 'test/unit/asconfig.json', '--target', 'tests'];
+    for (const options of [['--target', 'release'], codecs]) await run(join(BIN, 'asc'), options, { cwd: copy });
+    for (const inputs of ATTEMPTS) {
+      outcome.found = await attempt(copy, inputs);
+      if (outcome.found) break;
+    }
+    return outcome;
+  } finally {
+    rmSync(copy, { recursive: true });
+  }
+}
+
+/** Fuzzes a tree; what was found, if anything was. */
+async function attempt(tree: string, inputs: number): Promise<string | undefined> {
+  const env = {
+    ...process.env,
+    INPUTS: String(inputs),
+    NO_COVERAGE: '1',
+    TARGET: '',
+    HEX: undefined,
+    MODULE: undefined,
+  };
+  try {
+    await run(join(BIN, 'tsx'), ['test/fuzz/fuzz.ts'], { cwd: tree, env, timeout: PATIENCE });
+    return undefined;
+  } catch (error) {
+    const { stderr, killed } = error as { stderr: string; killed: boolean };
+    if (killed) return 'it does not end';
+    const [, target, message] = /^(base64|struct|config|streams): (.*)$/m.exec(stderr) ?? [];
+    const count = /INPUTS=(\d+)/.exec(stderr)?.[1];
+    if (!target || !count) throw new Error(`the fuzzer did not run:\n${stderr}`);
+    return `${target}, input ${count}: ${message.slice(0, 70)}`;
+  }
+}
+
+const names = readdirSync(BUGS)
+  .filter((file) => file.endsWith('.patch'))
+  .map((file) => file.replace('.patch', ''))
+  .filter((name) => !process.env.ONLY || name === process.env.ONLY);
+
+const outcomes: Outcome[] = [];
+const waiting = [...names];
+/** Two at a time. */
+async function work(): Promise<void> {
+  for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
+    const outcome = await plant(name);
+    outcomes.push(outcome);
+    console.log(`${outcome.found ? 'found    ' : 'NOT FOUND'}  ${name.padEnd(22)}  ${outcome.what}`);
+    if (outcome.found) console.log(`${' '.repeat(35)}${outcome.found}`);
+  }
+}
+await Promise.all([work(), work()]);
+
+const found = outcomes.filter((outcome) => outcome.found).length;
+console.log(`${found} of ${names.length} planted bugs found`);
+process.exitCode = found === names.length ? 0 : 1;

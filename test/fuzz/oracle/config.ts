@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { ROOT } from '../../../tools/envoy/binary.ts';
+import { type Listed, Members, toMembers, whyRefused } from './struct.ts';
+
+/** Which configurations are right, by docs/configuration.schema.json, JSON.parse and what README adds to the two. */
+
+export interface Schema {
+  $ref?: string;
+  type?: string | string[];
+  enum?: unknown[];
+  pattern?: string;
+  default?: unknown;
+  minimum?: number;
+  maximum?: number;
+  items?: Schema;
+  properties?: Record<string, Schema>;
+}
+
+const schema = JSON.parse(readFileSync(join(ROOT, 'docs/configuration.schema.json'), 'utf8'));
+const isValid = new Ajv2020({ strict: true, allowUnionTypes: true }).compile(schema);
+
+/** The schema of the whole configuration, and what a `$ref` in it means. */
+export const configSchema: Schema = schema;
+export function resolved(part: Schema): Schema {
+  const name = part.$ref?.replace('#/$defs/', '');
+  return name ? { ...schema.$defs[name], ...part } : part;
+}
+
+/** The four methods, by the lists that switch them on. */
+export type Method = 'downstream_discovery' | 'upstream_discovery' | 'downstream_propagation' | 'upstream_propagation';
+export const METHODS: Method[] = [
+  'downstream_discovery',
+  'upstream_discovery',
+  'downstream_propagation',
+  'upstream_propagation',
+];
+
+export interface Config {
+  metadataHeader: string;
+  idHeader: string;
+  metadataKey: string;
+  usesCluster: boolean;
+  /** undefined: by listener direction. */
+  methods?: Set<Method>;
+  /** Everything that was said, in snake_case, nulls left out. */
+  fields: Record<string, unknown>;
+}
+
+/** What a field has if nothing is said of it, as the schema tells. */
+export function defaultOf(name: string): unknown {
+  return configSchema.properties?.[name]?.default;
+}
+
+const camelCase = (name: string) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
+const SNAKE_CASE = new Map(
+  [...Object.keys(schema.properties), 'istio_headers'].map((name) => [camelCase(name), name] as const),
+);
+
+/** What a configuration says; undefined if it must be refused. */
+export function readConfig(bytes: Uint8Array): Config | undefined {
+  if (bytes.length === 0) return configOf({});
+  const isStruct = bytes[0] === 0x0a && whyRefused(bytes) === undefined;
+  const listed = isStruct ? toMembers(bytes) : parse(bytes);
+  const json = listed === undefined ? undefined : plain(listed);
+  if (json === undefined || !isValid(json)) return undefined;
+  return configOf(json as Record<string, unknown>);
+}
+
+function configOf(json: Record<string, unknown>): Config | undefined {
+  const fields = Object.fromEntries(Object.entries(json).filter(([, value]) => value !== null));
+  const headers = (fields.headers ?? {}) as Record<string, string | null>;
+  const metadataHeader = headers.metadata ?? 'x-istio-peer-metadata';
+  const idHeader = headers.id ?? 'x-istio-peer-id';
+  if (metadataHeader === idHeader && fields.headers) return undefined;
+  const lists = METHODS.filter((name) => fields[name]);
+  return {
+    metadataHeader,
+    idHeader,
+    metadataKey: (fields.metadata_key as string) ?? 'istio.io/metadata',
+    usesCluster: fields.node_key === 'cluster',
+    methods: lists.length > 0 ? new Set(lists.filter((name) => (fields[name] as unknown[]).length > 0)) : undefined,
+    fields,
+  };
+}
+
+/** JSON with its keys in snake_case and names of headers in lower case; undefined if a key is there twice. */
+function plain(listed: Listed, path = ''): unknown {
+  if (Array.isArray(listed)) {
+    const elements = listed.map((each) => plain(each, `${path}[]`));
+    return elements.includes(undefined) ? undefined : elements;
+  }
+  if (!(listed instanceof Members)) {
+    const isName = path === '.headers.metadata' || path === '.headers.id';
+    return isName && typeof listed === 'string' ? listed.replace(/[A-Z]/g, (letter) => letter.toLowerCase()) : listed;
+  }
+  const object: Record<string, unknown> = Object.create(null);
+  const nulls: string[] = [];
+  for (const [key, value] of listed.list) {
+    const isOurs = path === '' || path.endsWith('[]');
+    const name = (isOurs && SNAKE_CASE.get(key)) || key;
+    if (Object.hasOwn(object, name)) return undefined;
+    object[name] = plain(value, `${path}.${name}`);
+    if (object[name] === undefined) return undefined;
+    if (object[name] === null && (path === '' || path === '.headers')) nulls.push(name);
+  }
+  // A field that is null is not there; one that nobody knows stays, to be refused.
+  const known = path === '' ? configSchema.properties : configSchema.properties?.headers.properties;
+  for (const name of nulls) if (known && Object.hasOwn(known, name)) delete object[name];
+  return { ...object };
+}
+
+/** With the flag `u` a whole pair is one character. */
+const HALF_PAIR = /[\ud800-\udfff]/u;
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/** A JSON text with every member that it has; undefined if it is none. Half a surrogate pair is none either. */
+export function parse(bytes: Uint8Array): Listed | undefined {
+  let text: string;
+  try {
+    text = decoder.decode(bytes);
+    JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  // From here on the text is known to be well-formed.
+  const tokens = text.match(/"(?:[^"\\]|\\.)*"|[{}[\]:,]|[^\s{}[\]:,"]+/g) ?? [];
+  let at = 0;
+  let isWhole = true;
+  const value = (): Listed => {
+    const token = tokens[at++];
+    if (token === '[') {
+      const list: Listed[] = [];
+      while (tokens[at] !== ']') {
+        list.push(value());
+        if (tokens[at] === ',') at++;
+      }
+      at++;
+      return list;
+    }
+    if (token === '{') {
+      const members: [string, Listed][] = [];
+      while (tokens[at] !== '}') {
+        const key = value() as string;
+        at++;
+        members.push([key, value()]);
+        if (tokens[at] === ',') at++;
+      }
+      at++;
+      return new Members(members);
+    }
+    // A number with an exponent is none of ours: the module says that it is not whole.
+    const scalar = JSON.parse(/^-?\d.*e/i.test(token) ? '0.5' : token);
+    if (typeof scalar === 'string' && HALF_PAIR.test(scalar)) isWhole = false;
+    return scalar;
+  };
+  const result = value();
+  return isWhole ? result : undefined;
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+import { isUtf8 } from 'node:buffer';
+import { type Config, defaultOf, METHODS, type Method } from './config.ts';
+import { canonical, kindOf, readNode, select, whyRefused } from './struct.ts';
+
+/**
+ * What the filter does with the two headers, said a second time and in another way: README's tables, on whole lists of
+ * headers instead of host calls.
+ */
+
+export type HeaderPair = [string, string];
+export type FilterState = Record<string, Buffer>;
+
+/** What a proxy says of itself; undefined: nothing. */
+export interface Own {
+  metadata?: string;
+  id?: string;
+}
+
+export interface Root {
+  config: Config;
+  own: Own;
+}
+
+/** What is remembered of a stream. */
+export interface StreamModel {
+  root: Root;
+  filterState: FilterState;
+  methods: Set<Method>;
+  hadMetadata: boolean;
+  hadId: boolean;
+  requested: boolean;
+  answered: boolean;
+}
+
+const bytesOf = (text: string) => Buffer.from(text, 'latin1');
+
+/** What a node says of itself with a configuration; undefined if the bytes are no node. */
+export function ownOf(node: Uint8Array | undefined, config: Config): Own | undefined {
+  const read = node && readNode(node, Buffer.from(config.metadataKey));
+  if (!read) return undefined;
+  const chosen = config.usesCluster || read.id.length === 0 ? read.cluster : read.id;
+  const id = Buffer.from(chosen).toString('latin1');
+  const value = kindOf(read.value);
+  const struct = value.kind === 5 ? canonical(value.content) : undefined;
+  return {
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what no header can carry
+    id: chosen.length > 0 && isUtf8(chosen) && !/^ | $|[\x00-\x1f\x7f]/.test(id) ? id : undefined,
+    metadata: struct && Buffer.from(selected(struct.bytes, config)).toString('base64'),
+  };
+}
+
+function selected(struct: Uint8Array, { fields }: Config): Uint8Array {
+  const paths = fields.metadata_fields as string[] | undefined;
+  return paths
+    ? select(
+        struct,
+        paths.map((path) => Buffer.from(path)),
+      )
+    : struct;
+}
+
+/** The Struct that a metadata header carries; undefined if it carries none that may be passed on. */
+export function readMetadata(header: string): Buffer | undefined {
+  const bytes = Buffer.from(header, 'base64');
+  const written = bytes.toString('base64');
+  if (header === '' || (header !== written && header !== written.replaceAll('=', ''))) return undefined;
+  return whyRefused(bytes) === undefined ? bytes : undefined;
+}
+
+/** More than a peer's header may have. */
+export function limitOf({ fields }: Config): number {
+  return Number(fields.max_header_size ?? defaultOf('max_header_size') ?? Number.POSITIVE_INFINITY);
+}
+
+export class Exchange {
+  /** 1 inbound, 2 outbound, anything else: unspecified. */
+  direction = 0;
+  /** How many headers were read that could be passed on. */
+  published = 0;
+  /** For each root the stream that ended last, if it got no response and no request came since: to be redirected? */
+  private readonly unanswered = new Map<Root, StreamModel>();
+
+  private methodsOf({ methods }: Config): Set<Method> {
+    if (methods) return methods;
+    if (this.direction === 1) return new Set<Method>(['downstream_discovery', 'downstream_propagation']);
+    if (this.direction === 2) return new Set<Method>(['upstream_discovery', 'upstream_propagation']);
+    return new Set(METHODS);
+  }
+
+  begin(root: Root, filterState: FilterState = {}): StreamModel {
+    const flags = { hadMetadata: false, hadId: false, requested: false, answered: false };
+    return { root, filterState, methods: new Set(), ...flags };
+  }
+
+  /** The headers of a request as they go on. */
+  onRequest(stream: StreamModel, headers: HeaderPair[]): HeaderPair[] {
+    const { config, own } = stream.root;
+    const methods = this.methodsOf(config);
+    const [reads, sends] = [methods.has('downstream_discovery'), methods.has('upstream_propagation')];
+    const earlier = this.unanswered.get(stream.root);
+    this.unanswered.delete(stream.root);
+    stream.requested = true;
+    stream.methods = methods;
+    if (reads || methods.has('downstream_propagation')) {
+      stream.hadMetadata = headers.some(([name]) => name === config.metadataHeader);
+      stream.hadId = headers.some(([name]) => name === config.idHeader);
+      if (earlier && this.isSecondRun(stream, earlier, headers, sends)) {
+        stream.hadMetadata = earlier.hadMetadata;
+        stream.hadId = earlier.hadId;
+      } else if (reads) {
+        this.publish(stream, headers, 'downstream');
+      }
+    }
+    return reads || sends ? settled(headers, config, sends ? own : {}) : headers;
+  }
+
+  /** The headers of a response as they go on. */
+  onResponse(stream: StreamModel, headers: HeaderPair[]): HeaderPair[] {
+    if (!stream.requested) return headers;
+    stream.answered = true;
+    const { config, own } = stream.root;
+    const [reads, sends] = ['upstream_discovery', 'downstream_propagation'].map((name) =>
+      stream.methods.has(name as Method),
+    );
+    if (reads) this.publish(stream, headers, 'upstream');
+    if (!reads && !sends) return headers;
+    return settled(headers, config, {
+      metadata: sends && stream.hadMetadata ? own.metadata : undefined,
+      id: sends && stream.hadId ? own.id : undefined,
+    });
+  }
+
+  /** A stream ends. */
+  end(stream: StreamModel): void {
+    if (stream.requested && !stream.answered) this.unanswered.set(stream.root, stream);
+    else this.unanswered.delete(stream.root);
+  }
+
+  /** A root context ends. */
+  endRoot(root: Root): void {
+    this.unanswered.delete(root);
+  }
+
+  /** Whether a request is the one before it, sent on once more by an internal redirect: README does not promise how. */
+  private isSecondRun(stream: StreamModel, earlier: StreamModel, headers: HeaderPair[], sends: boolean): boolean {
+    const { config, own } = stream.root;
+    const first = (wanted: string) => headers.find(([name]) => name === wanted)?.[1];
+    if (sends) return first(config.metadataHeader) === own.metadata && first(config.idHeader) === own.id;
+    if (stream.hadMetadata || stream.hadId) return false;
+    const knows = (part: string) => `envoy.wasm.metadata_exchange.${part}` in stream.filterState;
+    return (earlier.hadMetadata && knows('downstream')) || (earlier.hadId && knows('downstream_id'));
+  }
+
+  private publish(stream: StreamModel, headers: HeaderPair[], side: string): void {
+    const { config } = stream.root;
+    const filled = (wanted: string) => {
+      const value = headers.find(([name, value]) => name === wanted && value !== '')?.[1];
+      return value && value.length <= limitOf(config) ? value : undefined;
+    };
+    const [metadata, id] = [filled(config.metadataHeader), filled(config.idHeader)];
+    const struct = metadata && readMetadata(metadata);
+    const name = `envoy.wasm.metadata_exchange.${side}`;
+    if (struct) stream.filterState[name] = struct;
+    if (id && isUtf8(bytesOf(id))) stream.filterState[`${name}_id`] = bytesOf(id);
+    if (struct || id) this.published++;
+  }
+}
+
+/** All copies of the two headers gone, and ours in their place where we have any. */
+function settled(headers: HeaderPair[], config: Config, own: Own): HeaderPair[] {
+  const left = headers.filter(([name]) => name !== config.metadataHeader && name !== config.idHeader);
+  if (own.metadata !== undefined) left.push([config.metadataHeader, own.metadata]);
+  if (own.id !== undefined) left.push([config.idHeader, own.id]);
+  return left;
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import { MODULE, ROOT } from './envoy/binary.ts';
+import { CALL, functionAt, I32_CONST, I64_CONST, instructions, type Module, readModule } from './wasm.ts';
+
+/**
+ * Nothing that a stream brings may trap the VM or make it take memory: walks the built module's calls from the
+ * callbacks of streams, and finds each instruction there that could. What cannot be excluded like this are loads and
+ * stores outside of memory: the fuzzer (test/fuzz) looks for those.
+ */
+
+/** What Envoy calls while it serves streams. `proxy_on_configure` is none of them: it may take memory. */
+export const STREAM_CALLBACKS = [
+  'malloc',
+  'proxy_on_context_create',
+  'proxy_on_request_headers',
+  'proxy_on_response_headers',
+  'proxy_on_delete',
+];
+
+/** Functions that take memory that lives longer than a callback: visible by name in a build that has names. */
+const ALLOCATORS = /\/(takeBlock|takeFor|reserve|heap\.alloc)$|(^|\/)__(new|alloc|realloc|renew)$/;
+
+export interface Violation {
+  /** The calls that lead there, the callback first. */
+  path: string[];
+  what: string;
+}
+
+/** All violations that the callbacks lead to, each with the shortest path of calls. */
+export function violations(module: Module, callbacks: string[]): Violation[] {
+  const found: Violation[] = [];
+  const reached = new Set<number>();
+  let paths = callbacks.map((name) => {
+    const index = module.exports.get(name);
+    if (index === undefined) throw new Error(`the module does not export ${name}`);
+    return { index, path: [name] };
+  });
+  while (paths.length > 0) {
+    const next: typeof paths = [];
+    for (const { index, path } of paths) {
+      if (reached.has(index) || index < module.imports.length) continue;
+      reached.add(index);
+      const { name, codeAt, end } = functionAt(module, index);
+      if (ALLOCATORS.test(name)) found.push({ path, what: 'takes memory that lives longer than the callback' });
+      let previous = { opcode: 0, immediate: 0 };
+      for (const instruction of instructions(module.bytes, codeAt, end)) {
+        const what = danger(instruction, previous);
+        if (what) found.push({ path, what });
+        if (instruction.opcode === CALL) {
+          const callee = functionAt(module, instruction.immediate)?.name;
+          next.push({ index: instruction.immediate, path: [...path, callee] });
+        }
+        previous = instruction;
+      }
+    }
+    paths = next;
+  }
+  return found;
+}
+
+type Step = { opcode: number; immediate: number };
+
+/** Why an instruction may trap or take memory. The divisor of a division is what the instruction before it leaves. */
+function danger({ opcode }: Step, previous: Step): string | undefined {
+  if (opcode === 0x00) return 'can trap: unreachable';
+  if (opcode === 0x40) return 'takes memory: memory.grow';
+  if (opcode === 0x11 || opcode === 0x13 || opcode === 0x14) return 'can trap: a call through a table';
+  if (opcode >= 0xa8 && opcode <= 0xb1 && opcode !== 0xac && opcode !== 0xad) {
+    return 'can trap: a truncation of a float that does not saturate';
+  }
+  const isDivision = (opcode >= 0x6d && opcode <= 0x70) || (opcode >= 0x7f && opcode <= 0x82);
+  if (!isDivision) return undefined;
+  const isConstant = previous.opcode === I32_CONST || previous.opcode === I64_CONST;
+  const isSound = isConstant && previous.immediate !== 0 && previous.immediate !== -1;
+  return isSound ? undefined : 'can trap: a division by what may be 0';
+}
+
+/** A violation in words. */
+export function inWords({ path, what }: Violation): string {
+  return `${path.map((name) => name.replace('assembly/', '')).join(' calls ')}, which ${what}`;
+}
+
+/**
+ * Checks a module. What is found is found in the module as it is built; names for its functions come from a second
+ * build with the same options and names.
+ */
+function main(path: string): void {
+  const found = violations(readModule(readFileSync(path)), STREAM_CALLBACKS);
+  if (found.length === 0) return;
+  const folder = mkdtempSync(join(tmpdir(), 'no-trap-'));
+  try {
+    const outFile = relative(ROOT, join(folder, 'named.wasm'));
+    const options = ['--target', 'release', '--debug', '--outFile', outFile];
+    execFileSync(join(ROOT, 'node_modules/.bin/asc'), options, { cwd: ROOT });
+    const named = violations(readModule(readFileSync(join(folder, 'named.wasm'))), STREAM_CALLBACKS);
+    console.error('Serving a stream may neither trap nor take memory:');
+    for (const violation of named.length > 0 ? named : found) console.error(`  ${inWords(violation)}`);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+  process.exit(1);
+}
+
+if (process.argv[1] === import.meta.filename) main(process.argv[2] ?? MODULE);
