@@ -33,6 +33,10 @@ fuzz: packages $(MODULE) build/codecs.wasm ## Two million hostile inputs (INPUTS
 fuzz-bugs: packages ## Plants bugs in a copy of the tree, one at a time: the fuzzer must find each
 	@$(BIN)/tsx test/fuzz/bugs.ts
 
+.PHONY: flood
+flood: packages $(MODULE) ## What a flood of new peers costs, and one of colliding hashes
+	@$(BIN)/tsx bench/flood.ts
+
 .PHONY: build
 build: packages $(MODULE) ## The module: build/metadata_exchange.wasm
 

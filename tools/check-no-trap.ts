@@ -19,6 +19,7 @@ export const STREAM_CALLBACKS = [
   'proxy_on_request_headers',
   'proxy_on_response_headers',
   'proxy_on_delete',
+  'proxy_on_tick',
 ];
 
 /** Functions that take memory that lives longer than a callback: visible by name in a build that has names. */

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import { execFileSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { ROOT } from '../../tools/envoy/binary.ts';
+import { colliding } from '../support/colliding.ts';
 import { ID, METADATA } from '../support/http.ts';
 import { struct } from '../support/struct.ts';
 import { Host } from './host.ts';
@@ -124,27 +120,6 @@ describe('peers are kept by what they send', () => {
 });
 
 describe('whoever finds contents whose hashes collide', () => {
-  /** The module with a hash that says the same of everything. */
-  function colliding(): WebAssembly.Module {
-    const folder = mkdtempSync(join(tmpdir(), 'colliding-'));
-    try {
-      cpSync(join(ROOT, 'assembly'), join(folder, 'assembly'), { recursive: true });
-      cpSync(join(ROOT, 'asconfig.json'), join(folder, 'asconfig.json'));
-      const hash = join(folder, 'assembly/memory/hash.ts');
-      const source = readFileSync(hash, 'utf8');
-      const broken = source.replace(/return hash \^ \(hash >> 32\);/, 'return 42;');
-      expect(broken).not.toBe(source);
-      writeFileSync(hash, broken);
-      const asc = join(ROOT, 'node_modules/assemblyscript/bin/asc.js');
-      execFileSync(process.execPath, [asc, '--target', 'release', '--path', join(ROOT, 'node_modules')], {
-        cwd: folder,
-      });
-      return new WebAssembly.Module(readFileSync(join(folder, 'build/metadata_exchange.wasm')));
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
-  }
-
   test('gets what was sent, and pushes out a few entries only: lists stay short', () => {
     const proxy = new Sidecar({}, colliding());
     for (let i = 0; i < 200; i++) {
