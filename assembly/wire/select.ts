@@ -89,7 +89,7 @@ function followPaths(item: usize, paths: usize, count: u32, rest: usize): u32 {
   let followed: u32 = 0;
   for (let i: u32 = 0; i < count; i++) {
     const path = slice(paths + i * <u32>SLICE_SIZE);
-    if (path.size <= keySize + 1 || load<u8>(path.at + keySize) != DOT || !begins(path, item)) continue;
+    if (path.size <= keySize || load<u8>(path.at + keySize) != DOT || !begins(path, item)) continue;
     slice(rest + followed * <u32>SLICE_SIZE).set(path.at + keySize + 1, path.size - keySize - 1);
     followed++;
   }

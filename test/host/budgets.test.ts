@@ -115,11 +115,14 @@ describe('metadata_fields', () => {
     nested: { a: { b: 1, c: 2 }, d: 3 },
     'a.b': 4,
     a: { b: 5, c: 6 },
+    '': { '': 7, x: 8 },
   };
   test.each([
     [['NAME', 'NAMESPACE'], { NAME: CORE.NAME, NAMESPACE: CORE.NAMESPACE }],
     [['LABELS.app'], { LABELS: { app: 'productpage' } }],
     [['LABELS.app.kubernetes.io/name'], { LABELS: { 'app.kubernetes.io/name': 'pp' } }],
+    [['.', 'LABELS.'], { '': { '': 7 } }],
+    [['.x'], { '': { x: 8 } }],
     [['LABELS'], { LABELS: metadata.LABELS }],
     [['nested.a.b', 'nested.d'], { nested: { a: { b: 1 }, d: 3 } }],
     [['a.b'], { 'a.b': 4, a: { b: 5 } }],
