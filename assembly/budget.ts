@@ -4,9 +4,9 @@
 import { take } from './memory/arena';
 import { isText, Slice, slice } from './memory/slice';
 import { Text } from './memory/text';
-import { gather, gatheredItems, ITEM_SIZE, readEntry } from './wire/canonical';
+import { closeEntry, gather, gatheredItems, ITEM_SIZE, readEntry } from './wire/canonical';
 import { varintSize, Writer } from './wire/protobuf';
-import { ENTRY_KEY, ENTRY_VALUE, kindOf, STRUCT_FIELDS, STRUCT_KIND } from './wire/struct';
+import { kindOf, STRUCT_FIELDS, STRUCT_KIND } from './wire/struct';
 
 /**
  * What is left out of the own metadata where it is larger than a header may be: the largest fields first, but none of
@@ -175,15 +175,11 @@ function write(from: Slice): void {
       writeMembers();
       if (writer.head == entryEnd) continue;
       writer.close(STRUCT_KIND, entryEnd);
-      writer.close(ENTRY_VALUE, entryEnd);
-      const keyEnd = writer.head;
-      writer.bytes(keyAt, keySize);
-      writer.close(ENTRY_KEY, keyEnd);
-    } else {
-      if (!isEssential() && isLeftOut(1 + varintSize(size) + size, at)) continue;
+      closeEntry(writer, keyAt, keySize, entryEnd);
+    } else if (isEssential() || !isLeftOut(1 + varintSize(size) + size, at)) {
       writer.bytes(at, size);
+      writer.close(STRUCT_FIELDS, entryEnd);
     }
-    writer.close(STRUCT_FIELDS, entryEnd);
   }
 }
 

@@ -90,13 +90,18 @@ function writeStruct(at: usize, end: usize, depth: u32): bool {
       leftOutCount++;
       continue;
     }
-    writer.close(ENTRY_VALUE, entryEnd);
-    const keyEnd = writer.head;
-    writer.bytes(load<usize>(item), load<u32>(item, 4));
-    writer.close(ENTRY_KEY, keyEnd);
-    writer.close(STRUCT_FIELDS, entryEnd);
+    closeEntry(writer, load<usize>(item), load<u32>(item, 4), entryEnd);
   }
   return true;
+}
+
+/** Closes a map entry whose Value was written since the head stood at `entryEnd`: its key, and what stands around both. */
+export function closeEntry(to: Writer, keyAt: usize, keySize: u32, entryEnd: usize): void {
+  to.close(ENTRY_VALUE, entryEnd);
+  const keyEnd = to.head;
+  to.bytes(keyAt, keySize);
+  to.close(ENTRY_KEY, keyEnd);
+  to.close(STRUCT_FIELDS, entryEnd);
 }
 
 function writeList(at: usize, end: usize, depth: u32): bool {

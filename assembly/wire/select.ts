@@ -3,9 +3,9 @@
 
 import { take } from '../memory/arena';
 import { SLICE_SIZE, Slice, slice } from '../memory/slice';
-import { gather, gatheredItems, ITEM_SIZE, readEntry } from './canonical';
+import { closeEntry, gather, gatheredItems, ITEM_SIZE, readEntry } from './canonical';
 import { MOST_NESTING, Writer } from './protobuf';
-import { ENTRY_KEY, ENTRY_VALUE, kindOf, STRUCT_FIELDS, STRUCT_KIND } from './struct';
+import { kindOf, STRUCT_FIELDS, STRUCT_KIND } from './struct';
 
 /**
  * Of a Struct, the fields that a list of paths names. `LABELS` is a field with all that is in it; `LABELS.app` is one
@@ -65,11 +65,7 @@ function selectFrom(at: usize, end: usize, level: u32, paths: usize, count: u32)
     if (!selectFrom(content.at, content.end(), level + 1, rest, restCount)) return false;
     if (writer.head == entryEnd) continue;
     writer.close(STRUCT_KIND, entryEnd);
-    writer.close(ENTRY_VALUE, entryEnd);
-    const keyEnd = writer.head;
-    writer.bytes(load<usize>(item), load<u32>(item, 4));
-    writer.close(ENTRY_KEY, keyEnd);
-    writer.close(STRUCT_FIELDS, entryEnd);
+    closeEntry(writer, load<usize>(item), load<u32>(item, 4), entryEnd);
   }
   return true;
 }
