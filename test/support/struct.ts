@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import protobuf from 'protobufjs';
+import type { StructModel, ValueModel } from '../unit/random.ts';
 
 /** google.protobuf.Struct by protobufjs: what our own codecs are compared with. */
 
@@ -50,3 +51,20 @@ export const struct = {
   /** JSON to what stands in the metadata header. */
   header: (json: object): string => struct.write(json).toString('base64'),
 };
+
+/** Whether protobufjs reads the bytes as a Struct, with a kind for every Value and finite numbers. */
+export function protobufjsTakes(bytes: Uint8Array): boolean {
+  try {
+    return hasJsonForm({ structValue: Struct.decode(bytes) as unknown as StructModel });
+  } catch {
+    return false;
+  }
+}
+
+function hasJsonForm(value: ValueModel): boolean {
+  if (!value) return false;
+  if ('structValue' in value && value.structValue) return Object.values(value.structValue.fields).every(hasJsonForm);
+  if ('listValue' in value && value.listValue) return (value.listValue.values ?? []).every(hasJsonForm);
+  if (Object.hasOwn(value, 'numberValue')) return Number.isFinite((value as { numberValue: number }).numberValue);
+  return ['nullValue', 'stringValue', 'boolValue'].some((kind) => Object.hasOwn(value, kind));
+}

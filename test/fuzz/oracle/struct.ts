@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { isUtf8 } from 'node:buffer';
 import protobuf from 'protobufjs';
-import type { StructModel, ValueModel } from '../../unit/random.ts';
 
 const common = protobuf.common.get('google/protobuf/struct.proto') as protobuf.INamespace;
 
@@ -137,23 +136,6 @@ function checkValue(bytes: Uint8Array, depth: number): void {
 
 const isFinite64 = (bytes: Uint8Array) =>
   Number.isFinite(new DataView(bytes.buffer, bytes.byteOffset, 8).getFloat64(0, true));
-
-/** Whether protobufjs reads the bytes as a Struct, with a kind for every Value and finite numbers. */
-export function protobufjsTakes(bytes: Uint8Array): boolean {
-  try {
-    return hasJsonForm({ structValue: Struct.decode(bytes) as unknown as StructModel });
-  } catch {
-    return false;
-  }
-}
-
-function hasJsonForm(value: ValueModel): boolean {
-  if (!value) return false;
-  if ('structValue' in value && value.structValue) return Object.values(value.structValue.fields).every(hasJsonForm);
-  if ('listValue' in value && value.listValue) return (value.listValue.values ?? []).every(hasJsonForm);
-  if (Object.hasOwn(value, 'numberValue')) return Number.isFinite((value as { numberValue: number }).numberValue);
-  return ['nullValue', 'stringValue', 'boolValue'].some((kind) => Object.hasOwn(value, kind));
-}
 
 /** What a function returns; undefined if it refuses. */
 function attempt<T>(run: () => T): T | undefined {

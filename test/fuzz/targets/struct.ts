@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import protobuf from 'protobufjs';
+import { protobufjsTakes } from '../../support/struct.ts';
 import { anyForm, type Random } from '../../unit/random.ts';
 import { Codecs } from '../codecs.ts';
-import { canonical, kindOf, protobufjsTakes, readNode, Struct, whyRefused } from '../oracle/struct.ts';
+import { canonical, kindOf, readNode, Struct, whyRefused } from '../oracle/struct.ts';
 import { type Builds, mutated, same, sameBytes, type Target } from '../target.ts';
 
 /** Where the own metadata stands in a node. */
