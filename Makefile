@@ -16,7 +16,7 @@ demo: packages envoy $(MODULE) ## Two real Envoys tell each other who they are (
 	@$(BIN)/tsx tools/demo.ts
 
 .PHONY: test
-test: packages envoys $(MODULE) build/codecs.wasm ## Every test, on real Envoys, as processes and in containers
+test: packages envoys $(MODULE) build/codecs.wasm build/bench/floor.wasm ## Every test, on real Envoys, as processes and in containers
 	@tools/install-docker.sh
 	@echo "==> tests"
 	@$(BIN)/vitest run $(TESTS)
@@ -83,6 +83,11 @@ $(MODULE): $(SOURCES) | packages
 build/metadata_exchange.debug.wasm: $(SOURCES) | packages
 	@echo "==> building $@"
 	@$(BIN)/asc --target debug
+
+# What the benchmark compares with that is AssemblyScript too.
+build/bench/%.wasm: bench/competitors/%/index.ts bench/competitors/asconfig.json | packages
+	@echo "==> building $@"
+	@$(BIN)/asc $< --config bench/competitors/asconfig.json --outFile $@
 
 # The codecs of assembly/wire, with an entry of their own, for the unit tests.
 build/codecs.wasm: test/unit/codecs.ts $(SOURCES) | packages

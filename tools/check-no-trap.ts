@@ -18,7 +18,6 @@ export const STREAM_CALLBACKS = [
   'proxy_on_context_create',
   'proxy_on_request_headers',
   'proxy_on_response_headers',
-  'proxy_on_delete',
   'proxy_on_tick',
 ];
 

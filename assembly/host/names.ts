@@ -30,6 +30,9 @@ export const DOWNSTREAM_ID: Slice = name('envoy.wasm.metadata_exchange.downstrea
 export const UPSTREAM: Slice = name('envoy.wasm.metadata_exchange.upstream');
 export const UPSTREAM_ID: Slice = name('envoy.wasm.metadata_exchange.upstream_id');
 
+/** The header that an internal redirect of Envoy's leaves: where the request was to go at first. */
+export const ORIGINAL_URL: Slice = name('x-envoy-original-url');
+
 /** What is called by name. */
 export const DECLARE_PROPERTY: Slice = name('declare_property');
 export const STRUCT_SCHEMA: Slice = name('type.googleapis.com/google.protobuf.Struct');

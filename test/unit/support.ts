@@ -34,7 +34,6 @@ export function load() {
   return {
     memory: exports.memory as WebAssembly.Memory,
     slices: Number((exports.slices as WebAssembly.Global).value),
-    mostEntries: Number((exports.MOST_ENTRIES as WebAssembly.Global).value),
     call: exports as unknown as Functions,
     cursorNumber: exports.cursorNumber as () => bigint,
     writeVarint: exports.writeVarint as (value: bigint) => void,
