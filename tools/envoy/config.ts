@@ -96,8 +96,8 @@ export function metadataExchange(config?: Json, name = 'metadata_exchange'): Jso
   return wasm(name, config === undefined ? undefined : { '@type': `${TYPE}/google.protobuf.StringValue`, value: text });
 }
 
-/** A Wasm filter with our module and any configuration message. */
-export function wasm(name: string, configuration?: Json): Json {
+/** A Wasm filter with our module, or another one, and any configuration message. */
+export function wasm(name: string, configuration?: Json, module = MODULE): Json {
   return {
     name,
     typed_config: {
@@ -106,7 +106,7 @@ export function wasm(name: string, configuration?: Json): Json {
         name,
         root_id: name,
         configuration,
-        vm_config: { runtime: 'envoy.wasm.runtime.v8', code: { local: { filename: MODULE } } },
+        vm_config: { runtime: 'envoy.wasm.runtime.v8', code: { local: { filename: module } } },
       },
     },
   };
