@@ -2,7 +2,7 @@
 import { App, type Headers, ID, METADATA, send } from '../../test/support/http.ts';
 import { type Learned, learned } from '../../test/support/peers.ts';
 import { struct } from '../../test/support/struct.ts';
-import { probe, proxy } from '../../tools/envoy/config.ts';
+import { lua, probe, proxy } from '../../tools/envoy/config.ts';
 import { Envoy } from '../../tools/envoy/process.ts';
 import { buildCompetitors, type Competitor } from './build.ts';
 import { competitorFilter, type Direction } from './filter.ts';
@@ -78,9 +78,10 @@ export async function checkCompetitor(competitor: Competitor, requests = 200): P
       return { headers: flat(direction === 'OUTBOUND' ? step.case.headers(step.n) : forged()) };
     });
     const filter = competitorFilter(competitor, direction, OWN);
+    const probing = competitor.lua ? idProbe : probe;
     const config = proxy({
       node: { id: OWN.id, metadata: { 'istio.io/metadata': OWN.metadata } },
-      listeners: [{ name: 'listener', direction, filters: [probe('probe of responses'), filter, probe()] }],
+      listeners: [{ name: 'listener', direction, filters: [probing('responses'), filter, probing('requests')] }],
       clusters: { app: { port: app.port } },
     });
     await using envoy = await Envoy.start(config, { name: `${competitor.label}, ${direction}` });
@@ -96,6 +97,18 @@ export async function checkCompetitor(competitor: Competitor, requests = 200): P
       throw new Error(`${envoy.name}: ${(error as Error).message}\n${log}`);
     }
   }
+}
+
+/** Shows, where `probe` shows the bytes of a Struct in filter state, the id that is in dynamic metadata. */
+function idProbe(name: string): object {
+  const show = (side: string) => `
+    local metadata = handle:streamInfo():dynamicMetadata()
+    local known = metadata:get("envoy.wasm.metadata_exchange.${side}_id")
+    if known then metadata:set("probe", "${side}", handle:base64Escape(known.id)) end`;
+  return lua(name, {
+    inline_string: `function envoy_on_request(handle) ${show('downstream')} end
+      function envoy_on_response(handle) ${show('upstream')} end`,
+  });
 }
 
 /** What an application sends that wants to be taken for a proxy. */
@@ -132,12 +145,13 @@ async function checkLearned(envoy: Envoy, competitor: Competitor, direction: Dir
   for (const { path, n, case: each } of plan) {
     const line = lines.get(path) as Learned;
     const what = `${path}, ${each.what}: learned`;
+    const raw = line[side].raw;
     if (competitor.lua) {
       expectSame(`${what} metadata`, line[side].dynamic, each.metadata?.(n));
-      expectSame(`${what} metadata of the other side`, line[other].dynamic, undefined);
+      expectSame(`${what} id`, raw?.toString(), each.id?.(n));
+      expectSame(`${what} of the other side`, [line[other].dynamic, line[other].raw], [undefined, undefined]);
       continue;
     }
-    const raw = line[side].raw;
     expectSame(`${what} metadata`, line[side].struct, each.metadata?.(n));
     expectSame(`${what} bytes`, raw && struct.read(raw), each.metadata?.(n));
     expectSame(`${what} id`, line[side].id, each.id?.(n));
