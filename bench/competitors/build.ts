@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFile } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { ROOT } from '../../tools/envoy/binary.ts';
@@ -51,7 +51,12 @@ export async function buildCompetitors(names = RECIPES.map(({ name }) => name)):
       continue;
     }
     try {
-      if (!isUpToDate(wasm, source)) await build(source, wasm);
+      if (!isUpToDate(wasm, source)) {
+        // Under another name until it is whole: who interrupts leaves no half a module.
+        const unfinished = join(BUILT, `${name}.unfinished.wasm`);
+        await build(source, unfinished);
+        renameSync(unfinished, wasm);
+      }
       competitors.push({ name, label, wasm });
     } catch (error) {
       if (!(error instanceof Missing)) throw error;
@@ -90,12 +95,12 @@ async function buildProxyRuntime(source: string, wasm: string): Promise<void> {
   await run(join(ROOT, 'node_modules/.bin/asc'), ['--outFile', relative(source, wasm)], source);
 }
 
-/** Whether a file is newer than all in a folder. */
+/** Whether a module is newer than all of its sources, and than how it is built. */
 function isUpToDate(path: string, folder: string): boolean {
   if (!existsSync(path)) return false;
   const built = statSync(path).mtimeMs;
-  const sources = readdirSync(folder, { recursive: true, encoding: 'utf8' });
-  return sources.every((file) => statSync(join(folder, file)).mtimeMs <= built);
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).map((file) => join(folder, file));
+  return [import.meta.filename, ...files].every((file) => statSync(file).mtimeMs <= built);
 }
 
 async function run(command: string, args: string[], cwd: string, env: Record<string, string> = {}): Promise<void> {
