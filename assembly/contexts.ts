@@ -157,7 +157,13 @@ function readRoot(root: Root, size: u32): bool {
 /** A context begins. Root contexts, which have no parent, begin when they are configured. */
 export function begin(id: u32, parent: u32): void {
   const root = parent ? findRoot(parent) : null;
-  if (root) claim(id, changetype<usize>(root));
+  if (root) {
+    claim(id, changetype<usize>(root));
+    return;
+  }
+  // Ids begin anew one day: what was known of the one before is not this one's.
+  const place = find(id);
+  if (place) release(place);
 }
 
 /** The request of a stream, with so many headers. */

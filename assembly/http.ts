@@ -49,6 +49,8 @@ const metadata = slice(memory.data(8, 4));
 const id = slice(memory.data(8, 4));
 let metadataFound: u32 = 0;
 let idFound: u32 = 0;
+/** Whether all of its headers were fetched. */
+let isFetched: bool = false;
 
 const struct = slice(memory.data(8, 4));
 const url = slice(memory.data(8, 4));
@@ -78,7 +80,7 @@ export function onRequestHeaders(config: Config, identity: Identity, headerCount
   if ((methods & (READ_REQUEST | WRITE_RESPONSE)) != 0) {
     read(REQUEST_HEADERS, config, headerCount);
     had = (metadataFound != headers.ABSENT ? HAD_METADATA : 0) | (idFound != headers.ABSENT ? HAD_ID : 0);
-    const earlier = earlierRun(identity, writes, had, headerCount);
+    const earlier = earlierRun(identity, writes, had);
     if (earlier) {
       had = earlier & (HAD_METADATA | HAD_ID);
     } else if ((methods & READ_REQUEST) != 0) {
@@ -113,11 +115,12 @@ export function onResponseHeaders(config: Config, identity: Identity, known: u32
  * Up to so many headers are fetched in one call, which is cheaper than two calls that each find one of them and call
  * back for memory. What is fetched is copied twice by the host, so that many or large headers are not worth it.
  */
-const MOST_FETCHED: u32 = 20;
+const MOST_FETCHED: u32 = 32;
 
 /** Reads both headers of a message: of each the first copy that is not empty. */
 function read(map: i32, config: Config, headerCount: u32): void {
-  if (headerCount <= MOST_FETCHED && headers.fetch(map)) {
+  isFetched = headerCount <= MOST_FETCHED && headers.fetch(map);
+  if (isFetched) {
     metadataFound = headers.pick(config.metadataHeader, metadata);
     idFound = headers.pick(config.idHeader, id);
   } else {
@@ -165,11 +168,10 @@ function isRead(found: u32): bool {
  * Envoy says where a redirected request was to go at first. A filter of Envoy's that runs the chain again without a
  * redirect (on_demand) does not: then our own headers, to the letter, and a peer in filter state tell.
  */
-function earlierRun(identity: Identity, writes: bool, had: u32, headerCount: u32): u32 {
+function earlierRun(identity: Identity, writes: bool, had: u32): u32 {
   if (writes ? !isOwn(had, identity) : had != 0) return 0;
   const isRedirect =
-    (headerCount <= MOST_FETCHED ? headers.pick(ORIGINAL_URL, url) : headers.get(REQUEST_HEADERS, ORIGINAL_URL, url)) !=
-    headers.ABSENT;
+    (isFetched ? headers.pick(ORIGINAL_URL, url) : headers.get(REQUEST_HEADERS, ORIGINAL_URL, url)) != headers.ABSENT;
   if (!isRedirect && !writes) return 0;
   const read: u32 =
     (properties.get(DOWNSTREAM, struct) ? HAD_METADATA : 0) | (properties.get(DOWNSTREAM_ID, struct) ? HAD_ID : 0);

@@ -21,6 +21,9 @@ import { type Builds, mostMemory, mutated, sameBytes, type Target } from '../tar
 import { generateConfig } from './config.ts';
 import { generateStruct } from './struct.ts';
 
+/** The id of a root that never was. */
+const NOBODY = 3_999_999_999;
+
 /** A program: what happens to one VM, one thing after the other. Numbers name roots and streams, whatever they are. */
 interface Program {
   /** The node, as base64, or the number of one of NODES. */
@@ -265,7 +268,7 @@ export class Streams implements Target {
         pair.onRequest(again.stream, again.model, headers);
       } else if ('unknown' in step) {
         const id = free(step.unknown);
-        const stream = host.stream(free(id + 1), id);
+        const stream = host.stream(NOBODY, id);
         const headers: HeaderPair[] = [['x-istio-peer-id', 'x']];
         pair.onRequest(stream, undefined, headers);
         // A response of a stream that is not known is taken for a forgotten one's.
