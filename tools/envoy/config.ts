@@ -112,9 +112,11 @@ export function wasm(name: string, configuration?: Json, module = MODULE): Json 
   };
 }
 
-/** Our bridge to dynamic metadata. */
-export function bridge(name = 'dynamic_metadata'): Json {
-  return lua(name, { filename: join(ROOT, 'envoy/dynamic_metadata.lua') });
+/** Our bridge to dynamic metadata, for both sides or for one. */
+export function bridge(name = 'dynamic_metadata', side?: 'downstream' | 'upstream'): Json {
+  const filename = join(ROOT, 'envoy/dynamic_metadata.lua');
+  if (!side) return lua(name, { filename });
+  return lua(name, { inline_string: `metadata_exchange_side = "${side}" dofile("${filename}")` });
 }
 
 /** A Lua filter. */
