@@ -37,6 +37,11 @@ fuzz-bugs: packages ## Plants bugs in a copy of the tree, one at a time: the fuz
 flood: packages $(MODULE) ## What a flood of new peers costs, and one of colliding hashes
 	@$(BIN)/tsx bench/flood.ts
 
+.PHONY: bench
+bench: packages envoy $(MODULE) build/bench/empty.wasm build/bench/floor.wasm ## What it costs, beside other ways to do the same (ROUNDS=n; CASES=...; DOCS=1)
+	@tools/install-h2load.sh
+	@$(BIN)/tsx bench/bench.ts
+
 .PHONY: build
 build: packages $(MODULE) ## The module: build/metadata_exchange.wasm
 

@@ -34,3 +34,9 @@ export function workerOf(pid: number): string {
 export function cpuTime(task: string): number {
   return Number(readFileSync(`${task}/schedstat`, 'utf8').split(' ')[0]);
 }
+
+/** Nanoseconds for which all threads of a process were on a CPU. */
+export function processTime(pid: number): number {
+  const tasks = `/proc/${pid}/task`;
+  return readdirSync(tasks).reduce((sum, id) => sum + cpuTime(`${tasks}/${id}`), 0);
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { arch, cpus } from 'node:os';
+import { join } from 'node:path';
+import { pinnedVersion, ROOT } from '../tools/envoy/binary.ts';
+import { CASES } from './cases.ts';
+import { type Contender, contenders, OURS } from './contenders.ts';
+import { BOOTS, footprints } from './footprint.ts';
+import { type Cost, measure } from './measure.ts';
+import { type Results, report } from './report.ts';
+import { Stand } from './stand.ts';
+import { ACTIVE, withActive } from './streams.ts';
+
+/**
+ * `make bench`: what the exchange costs on a real Envoy, beside other ways to do the same job. ROUNDS and REQUESTS (of
+ * each contender in each round) make it longer and calmer; CASES=inbound,outbound measures some cases only. What comes
+ * out is in build/bench: results.json, and what report.ts makes of it.
+ */
+const ROUNDS = Number(process.env.ROUNDS || 29);
+const REQUESTS = Number(process.env.REQUESTS || 1500);
+const WANTED = process.env.CASES?.split(',');
+const FOLDER = join(ROOT, 'build/bench');
+
+const isTerminal = process.stdout.isTTY;
+let started = 0;
+
+/** Says what is being measured; on a terminal with the round, over the same line. */
+function progress(what: string, rounds: number): (round: number) => void {
+  started = Date.now();
+  if (!isTerminal) console.log(`==> ${what}`);
+  return (round) => {
+    const state = round < 0 ? 'warming up' : `round ${round + 1} of ${rounds}`;
+    if (isTerminal) process.stdout.write(`\r\x1b[K==> ${what}: ${state}`);
+  };
+}
+
+function done(): void {
+  const seconds = ((Date.now() - started) / 1000).toFixed(0);
+  console.log(isTerminal ? `, ${seconds} s` : `    ${seconds} s`);
+}
+
+async function measureCases(all: Contender[]): Promise<Record<string, Cost[]>> {
+  const costs: Record<string, Cost[]> = {};
+  const stands: Stand[] = [];
+  try {
+    for (const contender of all) stands.push(await Stand.start(contender));
+    for (const { name, title, traffic, contenders: names } of CASES) {
+      if (WANTED && !WANTED.includes(name)) continue;
+      const taking = stands.filter(({ contender }) => !names || names.includes(contender.name));
+      costs[name] = await measure(taking, traffic, ROUNDS, REQUESTS, progress(title, ROUNDS));
+      done();
+    }
+  } finally {
+    for (const stand of stands) await stand[Symbol.asyncDispose]();
+  }
+  return costs;
+}
+
+async function main(): Promise<void> {
+  mkdirSync(FOLDER, { recursive: true });
+  const all = await contenders();
+  const ours = all.find(({ name }) => name === OURS) as Contender;
+  const results: Results = {
+    machine: `${cpus()[0].model}, ${cpus().length} cores, ${arch()}`,
+    envoy: pinnedVersion(),
+    commit: execFileSync('git', ['describe', '--always', '--dirty'], { cwd: ROOT, encoding: 'utf8' }).trim(),
+    date: new Date().toISOString().slice(0, 10),
+    rounds: ROUNDS,
+    requests: REQUESTS,
+    cases: await measureCases(all),
+    active: [],
+    footprints: [],
+  };
+  if (!WANTED || WANTED.includes('streams')) {
+    for (const streams of ACTIVE) {
+      const say = progress(`inbound, with ${streams} other streams under way`, ROUNDS);
+      results.active.push({ streams, cost: await withActive(ours, streams, ROUNDS, REQUESTS, say) });
+      done();
+    }
+  }
+  if (!WANTED || WANTED.includes('footprint')) {
+    const modules = all.filter(({ name, wasm }) => wasm && !['floor', 'lists', 'bridge'].includes(name));
+    results.footprints = await footprints(modules, progress('size, start and memory', BOOTS));
+    done();
+  }
+  writeFileSync(join(FOLDER, 'results.json'), `${JSON.stringify(results, null, 2)}\n`);
+  report(results);
+}
+
+await main();

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+import { NONE } from './contenders.ts';
+import type { Stand, Traffic } from './stand.ts';
+
+/**
+ * Rounds in which every contender has its turn, in another order each time: whatever else the machine does strikes all
+ * of them. What counts is the difference to the Envoy without a filter in the same round, and of all rounds the median.
+ */
+
+export interface Cost {
+  name: string;
+  label: string;
+  /** Medians, in microseconds of CPU a request: in all, and what the filter adds. */
+  total: number;
+  added: number;
+  /** Between these lies half of what it added in single rounds. */
+  low: number;
+  high: number;
+}
+
+const WARM_UP = 3;
+
+/** What a request costs at each stand. `say` hears of each round. */
+export async function measure(
+  stands: Stand[],
+  traffic: Traffic,
+  rounds: number,
+  requests: number,
+  say: (round: number) => void,
+): Promise<Cost[]> {
+  const costs = stands.map(() => [] as number[]);
+  for (let round = -WARM_UP; round < rounds; round++) {
+    say(round);
+    for (let turn = 0; turn < stands.length; turn++) {
+      const i = (turn + round + stands.length * WARM_UP) % stands.length;
+      const cost = await stands[i].cost(traffic, requests);
+      if (round >= 0) costs[i].push(cost);
+    }
+  }
+  const bare = costs[stands.findIndex(({ contender }) => contender === NONE)];
+  return stands.map(({ contender: { name, label } }, i) => {
+    const added = costs[i].map((cost, round) => cost - bare[round]).sort((a, b) => a - b);
+    const at = (share: number) => added[Math.floor((added.length - 1) * share)];
+    return { name, label, total: median(costs[i]), added: median(added), low: at(0.25), high: at(0.75) };
+  });
+}
+
+/** The middle one. */
+export function median(values: number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { init } from 'echarts';
+import { ROOT } from '../tools/envoy/binary.ts';
+import { CASES } from './cases.ts';
+import { FLOOR, NONE } from './contenders.ts';
+import type { Footprint } from './footprint.ts';
+import type { Cost } from './measure.ts';
+
+/**
+ * What was measured, as tables on the terminal and in Markdown, and as a chart. As a program it makes them of the results
+ * that are there, and with DOCS=1 puts them into docs/performance.md and the README.
+ */
+export interface Results {
+  machine: string;
+  envoy: string;
+  commit: string;
+  date: string;
+  rounds: number;
+  requests: number;
+  /** Costs by case. */
+  cases: Record<string, Cost[]>;
+  active: { streams: number; cost: Cost }[];
+  footprints: Footprint[];
+}
+
+type Row = string[];
+
+/** A contender's cost beside the floor's, in the same rounds. */
+function ratio(cost: Cost, all: Cost[]): string {
+  const floor = all.find(({ name }) => name === FLOOR);
+  return floor && cost.name !== NONE.name ? (cost.added / floor.added).toFixed(2) : '';
+}
+
+const us = (value: number) => value.toFixed(1);
+
+function caseTable(all: Cost[]): Row[] {
+  const rows = all.map((cost) => [
+    cost.label,
+    us(cost.total),
+    cost.name === NONE.name ? '' : us(cost.added),
+    cost.name === NONE.name ? '' : `${us(cost.low)} to ${us(cost.high)}`,
+    ratio(cost, all),
+  ]);
+  return [['', 'µs a request', 'added', 'middle half of the rounds', '× floor'], ...rows];
+}
+
+/** One table of the main cases for who has no time. */
+function summary({ cases }: Results): Row[] {
+  const columns = ['inbound', 'outbound', 'peers-10000'].filter((name) => cases[name]);
+  const labels = new Map(columns.flatMap((name) => cases[name].map((cost) => [cost.name, cost.label] as const)));
+  labels.delete(NONE.name);
+  const cell = (column: string, name: string) => {
+    const cost = cases[column].find((each) => each.name === name);
+    const times = cost && ratio(cost, cases[column]);
+    return cost ? us(cost.added) + (times && name !== FLOOR ? ` (${times} ×)` : '') : '';
+  };
+  const titles = columns.map((name) => CASES.find((each) => each.name === name)?.title ?? name);
+  return [
+    ['added µs a request', ...titles],
+    ...[...labels].map(([name, label]) => [label, ...columns.map((column) => cell(column, name))]),
+  ];
+}
+
+function footprintTable({ footprints }: Results): Row[] {
+  const empty = footprints.find(({ name }) => name === 'empty');
+  const rows = footprints.map(({ label, size, startMs, memory }) => [
+    label,
+    size ? `${(size / 1024).toFixed(1)} KiB` : '',
+    `${startMs.toFixed(1)} ms`,
+    `${(memory / 1048576).toFixed(2)} MiB`,
+    empty ? `${((memory - empty.memory) / 1048576).toFixed(2)} MiB` : '',
+  ]);
+  return [['', 'module', 'start of a VM', 'memory a worker', 'over the empty filter'], ...rows];
+}
+
+function activeTable({ active }: Results): Row[] {
+  return [
+    ['other streams under way', 'added µs a request'],
+    ...active.map(({ streams, cost }) => [String(streams), us(cost.added)]),
+  ];
+}
+
+const markdown = ([head, ...rows]: Row[]): string =>
+  [head, head.map((_, i) => (i === 0 ? '---' : '---:')), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
+
+function plain(rows: Row[]): string {
+  const widths = rows[0].map((_, i) => Math.max(...rows.map((row) => row[i].length)));
+  return rows
+    .map((row) => row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i] + 3))).join(''))
+    .join('\n');
+}
+
+interface Section {
+  title: string;
+  rows: Row[];
+}
+
+function sections(results: Results): Section[] {
+  const found: Section[] = CASES.filter(({ name }) => results.cases[name]).map(({ name, title }) => ({
+    title,
+    rows: caseTable(results.cases[name]),
+  }));
+  if (results.active.length > 0) found.push({ title: 'active streams', rows: activeTable(results) });
+  if (results.footprints.length > 0) found.push({ title: 'footprint', rows: footprintTable(results) });
+  return found;
+}
+
+function where({ machine, envoy, commit, date, rounds, requests }: Results): string {
+  return `Envoy ${envoy}, one worker; ${machine}; medians of ${rounds} rounds of ${requests} requests; commit ${commit}, ${date}.`;
+}
+
+/** What a filter adds to an inbound and an outbound request, as bars. */
+function chart({ cases }: Results): string {
+  const drawn = (cases.inbound ?? []).filter(({ name }) => name !== NONE.name).reverse();
+  const view = init(null, null, { renderer: 'svg', ssr: true, width: 760, height: 60 + drawn.length * 42 });
+  const bars = (name: 'inbound' | 'outbound', color: string) => ({
+    name,
+    type: 'bar' as const,
+    itemStyle: { color },
+    label: { show: true, position: 'right' as const, formatter: '{c}' },
+    data: drawn.map((each) => {
+      const cost = cases[name]?.find((other) => other.name === each.name);
+      return cost ? Number(us(cost.added)) : 0;
+    }),
+  });
+  view.setOption({
+    animation: false,
+    backgroundColor: '#ffffff',
+    legend: { top: 0 },
+    grid: { left: 10, right: 50, top: 30, bottom: 10, containLabel: true },
+    xAxis: { type: 'value', name: 'µs', nameLocation: 'end' },
+    yAxis: { type: 'category', data: drawn.map(({ label }) => label) },
+    series: [bars('outbound', '#9ecae1'), bars('inbound', '#3182bd')],
+  });
+  return `${view.renderToSVGString()}\n`;
+}
+
+/** Replaces what stands between two marks of a document. */
+function put(path: string, mark: string, text: string): void {
+  const file = join(ROOT, path);
+  const source = readFileSync(file, 'utf8');
+  const pattern = new RegExp(`(<!-- ${mark}: [^\\n]*-->\\n)[^]*?(<!-- /${mark} -->)`);
+  if (!pattern.test(source)) throw new Error(`${path} has no place for ${mark}`);
+  writeFileSync(
+    file,
+    source.replace(pattern, (_, begin, end) => `${begin}\n${text}\n\n${end}`),
+  );
+}
+
+/** Shows results on the terminal, and writes them beside results.json; into the documents too if DOCS asks for it. */
+export function report(results: Results): void {
+  const parts = sections(results);
+  for (const { title, rows } of parts) console.log(`\n${title}\n${plain(rows)}`);
+  console.log(`\n${where(results)}`);
+  const text = parts.map(({ title, rows }) => `### ${title[0].toUpperCase()}${title.slice(1)}\n\n${markdown(rows)}`);
+  const folder = join(ROOT, 'build/bench');
+  writeFileSync(join(folder, 'tables.md'), `${text.join('\n\n')}\n\n${where(results)}\n`);
+  writeFileSync(join(folder, 'chart.svg'), chart(results));
+  if (!process.env.DOCS) return;
+  writeFileSync(join(ROOT, 'docs/performance.svg'), chart(results));
+  put('docs/performance.md', 'benchmark', `${text.join('\n\n')}\n\n${where(results)}`);
+  put('README.md', 'benchmark', `${markdown(summary(results))}\n\n${where(results)}`);
+}
+
+if (process.argv[1] === import.meta.filename) {
+  report(JSON.parse(readFileSync(join(ROOT, 'build/bench/results.json'), 'utf8')));
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+import http2 from 'node:http2';
+import type { AddressInfo } from 'node:net';
+import { type Contender, NONE } from './contenders.ts';
+import { type Cost, measure } from './measure.ts';
+import { inbound, Stand } from './stand.ts';
+
+/** What a request costs while others wait for their answers: streams that are under way must cost nobody anything. */
+
+/** How many streams are under way. */
+export const ACTIVE = [1, 100, 5000];
+const STREAMS_OF_ONE_CLIENT = 500;
+
+/** Opens streams that get no answer; the answer closes them. */
+async function open(port: number, streams: number, headers: [string, string][]): Promise<() => void> {
+  const clients: http2.ClientHttp2Session[] = [];
+  for (let left = streams; left > 0; left -= STREAMS_OF_ONE_CLIENT) {
+    const client = http2.connect(`http://127.0.0.1:${port}`);
+    client.on('error', () => undefined);
+    clients.push(client);
+    for (let i = 0; i < Math.min(left, STREAMS_OF_ONE_CLIENT); i++) {
+      client.request({ ':path': '/hold', ...Object.fromEntries(headers) }).on('error', () => undefined);
+    }
+  }
+  return () => {
+    for (const client of clients) client.destroy();
+  };
+}
+
+/** What an inbound request costs with so many others waiting. */
+export async function withActive(
+  contender: Contender,
+  streams: number,
+  rounds: number,
+  requests: number,
+  say: (round: number) => void,
+): Promise<Cost> {
+  const server = http2.createServer();
+  server.on('stream', (stream) => stream.on('error', () => undefined));
+  server.on('session', (session) => session.on('error', () => undefined));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const holding = (server.address() as AddressInfo).port;
+  await using bare = await Stand.start(NONE, { holding });
+  await using stand = await Stand.start(contender, { holding });
+  const traffic = inbound(600);
+  const closes = [];
+  for (const each of [bare, stand]) {
+    closes.push(await open(each.port('in'), streams, traffic.headers));
+    await each.envoy.until('all streams are under way', async () => {
+      return (await each.envoy.stat('http.in.downstream_rq_active')) === streams;
+    });
+  }
+  const [, cost] = await measure([bare, stand], traffic, rounds, requests, say);
+  for (const close of closes) close();
+  server.close();
+  return cost;
+}
