@@ -85,7 +85,8 @@ export const CONSUMERS: Consumer[] = [
     write: [`filter_state_objects_to_log: [wasm.${DOWNSTREAM}]`],
     place: PLACES.anywhere,
     since: '1.36',
-    caveat: 'All dynamic metadata goes with each entry, unasked. Filter state comes as the bytes of the Struct in an Any.',
+    caveat:
+      'All dynamic metadata goes with each entry, unasked. Filter state comes as the bytes of the Struct in an Any.',
   },
   {
     id: 'log-filter-metadata',
@@ -338,7 +339,8 @@ export const CONSUMERS: Consumer[] = [
     write: [`filter_state: [{ key: wasm.${DOWNSTREAM}_id, string_match: { prefix: example- } }]`],
     place: PLACES['in the route'],
     since: '1.36',
-    caveat: 'By the id only. The exchange removes headers, so that the route is chosen after it, also if it was before.',
+    caveat:
+      'By the id only. The exchange removes headers, so that the route is chosen after it, also if it was before.',
   },
   {
     id: 'route-metadata',

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { testedVersions } from '../../tools/envoy/binary.ts';
-import { Envoy } from '../../tools/envoy/process.ts';
+import { parse } from 'yaml';
+import { consumer } from '../../tools/consumers.ts';
+import { ROOT, testedVersions } from '../../tools/envoy/binary.ts';
+import { type Bootstrap, Envoy } from '../../tools/envoy/process.ts';
 import { shippedAlone } from '../../tools/envoy/shipped.ts';
 import { type Answer, type Request, send } from './http.ts';
 
@@ -16,6 +18,32 @@ export const OLDEST_AND_NEWEST = [...new Set([versions[0], versions.at(-1)])].ma
   (version) => [version ?? process.env.ENVOY, version] as const,
 );
 
+/** The name of the test that proves a row of docs/consumers.md: every row has one. */
+export function row(id: string): string {
+  const { consumer: name, peer, from } = consumer(id);
+  const sides = peer === 'both' ? 'client and server' : peer;
+  return `${name}: ${sides}, from ${from === 'both' ? 'dynamic metadata and filter state' : from}`;
+}
+
+const file = (name: string) => `envoy/consumers/${name}/envoy.yaml`;
+
+/** What the parts of a folder's configuration say of themselves. */
+// biome-ignore lint/suspicious/noExplicitAny: any JSON object
+export function identities(name: string): Record<string, any> {
+  return parse(readFileSync(join(ROOT, file(name)), 'utf8')).node.metadata;
+}
+
+/** The identity of the node that plays all parts. */
+export const NODE_ID = 'example-node';
+
+export interface ExampleOptions {
+  version?: string;
+  /** Ports of this machine, by the names of clusters. */
+  endpoints?: Record<string, number>;
+  /** Changes the configuration before it starts. */
+  change?: (config: Bootstrap) => void;
+}
+
 /** The configuration of a folder under envoy/consumers, running. */
 export class Example implements AsyncDisposable {
   private constructor(
@@ -23,10 +51,10 @@ export class Example implements AsyncDisposable {
     private readonly folder: string,
   ) {}
 
-  /** Starts it, with each of these clusters at this port of the machine. */
-  static async start(name: string, version?: string, endpoints: Record<string, number> = {}): Promise<Example> {
+  static async start(name: string, { version, endpoints, change }: ExampleOptions = {}): Promise<Example> {
     const folder = mkdtempSync(join(tmpdir(), 'example-'));
-    const config = shippedAlone(`envoy/consumers/${name}/envoy.yaml`, folder, endpoints);
+    const config = shippedAlone(file(name), folder, endpoints);
+    change?.(config);
     try {
       return new Example(await Envoy.start(config, { name, version }), folder);
     } catch (error) {
@@ -41,17 +69,23 @@ export class Example implements AsyncDisposable {
     return await send(existsSync(socket) ? socket : await this.envoy.port(listener), request);
   }
 
+  /** Waits until something was found, and returns it. */
+  async found<T>(what: string, find: () => T | undefined): Promise<T> {
+    let found: T | undefined;
+    await this.envoy.until(what, () => {
+      found = find();
+      return found !== undefined;
+    });
+    return found as T;
+  }
+
   /** What a proxy wrote to its JSON access log about a request, by its path; waits until it is there. */
   // biome-ignore lint/suspicious/noExplicitAny: any JSON object
   async logged(proxy: string, path: string): Promise<any> {
-    // biome-ignore lint/suspicious/noExplicitAny: any JSON object
-    let found: any;
-    await this.envoy.until(`${proxy} has logged ${path}`, () => {
-      const lines = this.envoy.log().matchAll(/^\{.*\}$/gm);
-      found = Array.from(lines, ([line]) => JSON.parse(line)).find((line) => line.proxy === proxy && line.path === path);
-      return found !== undefined;
+    return await this.found(`${proxy} has logged ${path}`, () => {
+      const lines = Array.from(this.envoy.log().matchAll(/^\{.*\}$/gm), ([line]) => JSON.parse(line));
+      return lines.find((line) => line.proxy === proxy && line.path === path);
     });
-    return found;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

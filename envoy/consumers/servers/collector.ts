@@ -62,7 +62,11 @@ export class Collector implements AsyncDisposable {
     for (const { scopeSpans } of message.resourceSpans ?? []) {
       for (const span of (scopeSpans ?? []).flatMap((scope: Json) => scope.spans ?? [])) {
         const { traceId, spanId, parentSpanId, name } = span;
-        const ids = { trace: traceId?.toString('hex'), id: spanId?.toString('hex'), parent: parentSpanId?.toString('hex') };
+        const ids = {
+          trace: traceId?.toString('hex'),
+          id: spanId?.toString('hex'),
+          parent: parentSpanId?.toString('hex'),
+        };
         this.take({ span: { ...ids, name, attributes: attributes(span.attributes) } });
       }
     }

@@ -66,7 +66,9 @@ function implemented(service: Service): [grpc.ServiceDefinition, grpc.UntypedSer
   const definition: Record<string, grpc.MethodDefinition<Json, Json>> = {};
   const implementation: grpc.UntypedServiceImplementation = {};
   for (const [name, handler] of Object.entries(service.methods)) {
-    const { requestStream = false, responseStream = false, ...method } = methods[name].resolve();
+    const method = methods[name];
+    method.resolve();
+    const { requestStream = false, responseStream = false } = method;
     const [request, response] = [method.resolvedRequestType!, method.resolvedResponseType!];
     definition[name] = {
       path: `/${service.name}/${name}`,

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { validate } from '../../../tools/envoy/process.ts';
+import { shipped } from '../../../tools/envoy/shipped.ts';
+import { Example, NODE_ID, OLDEST_AND_NEWEST, row } from '../../support/consumers.ts';
+import type { Answer } from '../../support/http.ts';
+
+/** envoy/consumers/lua-cel-wasm: the peer in Lua, in expressions that decide, and in another Wasm filter. */
+
+describe.each(OLDEST_AND_NEWEST)('Lua, CEL and Wasm, Envoy %s', (_, version) => {
+  let example: Example;
+  let answers: Record<'productpage' | 'loadtest' | 'reviews', Answer>;
+
+  beforeAll(async () => {
+    example = await Example.start('lua-cel-wasm', { version });
+    const headers = ['x-lua', 'forged', 'x-caller-app', 'forged', 'x-caller-id', 'forged'];
+    answers = {
+      productpage: await example.send('productpage', { path: '/productpage', headers }),
+      loadtest: await example.send('loadtest', { path: '/loadtest', headers }),
+      reviews: await example.send('reviews', { path: '/stranger', headers }),
+    };
+    await example.send('reviews', { path: '/last' });
+  });
+  afterAll(() => example?.[Symbol.asyncDispose]());
+
+  test(row('lua-request'), async () => {
+    expect((await example.logged('reviews', '/productpage')).lua).toBe(`productpage ${NODE_ID}`);
+    expect((await example.logged('reviews', '/loadtest')).lua).toBe(`loadtest ${NODE_ID}`);
+    expect((await example.logged('reviews', '/stranger')).lua).toBe('unknown');
+  });
+
+  test(row('lua-response'), () => {
+    expect(answers.productpage.headers.all('x-lua')).toEqual([`reviews ${NODE_ID}`]);
+  });
+
+  test(row('wasm-request'), async () => {
+    const read = async (path: string) => {
+      const { caller_app, caller_id } = await example.logged('reviews', path);
+      return [caller_app, caller_id];
+    };
+    expect(await read('/productpage')).toEqual(['productpage', NODE_ID]);
+    expect(await read('/loadtest')).toEqual(['loadtest', NODE_ID]);
+    expect(await read('/stranger')).toEqual([null, null]);
+  });
+
+  test(row('wasm-response'), () => {
+    const { headers } = answers.productpage;
+    expect([headers.all('x-server-app'), headers.all('x-server-id')]).toEqual([['reviews'], [NODE_ID]]);
+  });
+
+  test(row('cel-matcher'), () => {
+    expect([answers.productpage.status, answers.loadtest.status, answers.reviews.status]).toEqual([200, 403, 403]);
+  });
+
+  test('a route table refuses the CEL matcher', async () => {
+    const config = shipped('envoy/consumers/lua-cel-wasm/envoy.yaml');
+    const managers = config.static_resources.listeners.map(
+      // biome-ignore lint/suspicious/noExplicitAny: Envoy's configuration
+      (each: any) => each.filter_chains[0].filters[0].typed_config,
+    );
+    // biome-ignore lint/suspicious/noExplicitAny: Envoy's configuration
+    const { matcher } = managers[2].http_filters.find((each: any) => each.name === 'matcher').typed_config;
+    managers[2].route_config.virtual_hosts = [{ name: 'reviews', domains: ['*'], matcher }];
+    const { valid, log } = await validate(config, version);
+    expect(valid).toBe(false);
+    expect(log).toContain('Route table can only match on request headers');
+  });
+
+  /** The paths of an access log that begins its lines so. */
+  async function logged(prefix: string): Promise<string[]> {
+    // A later request is in the other log: what is to come of those before has come.
+    await example.logged('reviews', '/last');
+    const lines = example.envoy.log().split('\n');
+    return lines.filter((line) => line.startsWith(prefix)).map((line) => line.slice(prefix.length));
+  }
+
+  test(row('log-filter-expression'), async () => {
+    expect(await logged('productpage called: ')).toEqual(['/productpage']);
+  });
+
+  test(row('log-filter-metadata'), async () => {
+    expect(await logged('default called: ')).toEqual(['/productpage']);
+  });
+});
