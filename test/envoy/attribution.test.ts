@@ -12,7 +12,7 @@ import { send } from '../support/http.ts';
  * connections to two servers, so that whoever was there before could be taken for the next one.
  */
 
-const ROUNDS = 4;
+const ROUNDS = 3;
 const CLIENTS = ['productpage', 'loadtest', 'stranger'];
 const SERVERS = ['reviews', 'details'];
 

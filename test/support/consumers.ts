@@ -36,6 +36,28 @@ export function identities(name: string): Record<string, any> {
 /** The identity of the node that plays all parts. */
 export const NODE_ID = 'example-node';
 
+/** The connection manager of a listener. */
+// biome-ignore lint/suspicious/noExplicitAny: Envoy's configuration is checked by Envoy
+export function managerOf(config: Bootstrap, listener: string): any {
+  const found = config.static_resources.listeners.find((each: { name: string }) => each.name === listener);
+  return found.filter_chains[0].filters[0].typed_config;
+}
+
+/** Changes the HTTP filters of every listener, the router excepted, which stays the last. */
+// biome-ignore lint/suspicious/noExplicitAny: Envoy's configuration is checked by Envoy
+export function changeFilters(config: Bootstrap, change: (filters: any[]) => any[]): void {
+  for (const { name } of config.static_resources.listeners) {
+    const manager = managerOf(config, name);
+    const router = manager.http_filters.at(-1);
+    manager.http_filters = [...change(manager.http_filters.slice(0, -1)), router];
+  }
+}
+
+/** Whether a filter is the bridge, by the file that it runs. */
+// biome-ignore lint/suspicious/noExplicitAny: Envoy's configuration is checked by Envoy
+export const isBridge = (filter: any) =>
+  filter.typed_config.default_source_code?.filename === 'envoy/dynamic_metadata.lua';
+
 export interface ExampleOptions {
   version?: string;
   /** Ports of this machine, by the names of clusters. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Authorization } from '../../../envoy/consumers/servers/authorization.ts';
-import { Example, identities, OLDEST_AND_NEWEST, row } from '../../support/consumers.ts';
+import { changeFilters, Example, identities, OLDEST_AND_NEWEST, row } from '../../support/consumers.ts';
 
 /** envoy/consumers/ext-authz: two authorisation servers that let the namespace `default` pass. */
 
@@ -49,11 +49,7 @@ describe.each(OLDEST_AND_NEWEST)('ext_authz, Envoy %s', (_, version) => {
     await using alone = await Example.start('ext-authz', {
       version,
       endpoints: server.ports,
-      change: (config) => {
-        const listener = config.static_resources.listeners.find((each: { name: string }) => each.name === 'reviews');
-        const manager = listener.filter_chains[0].filters[0].typed_config;
-        manager.http_filters = manager.http_filters.filter((each: { name: string }) => each.name !== 'grpc');
-      },
+      change: (config) => changeFilters(config, (filters) => filters.filter(({ name }) => name !== 'grpc')),
     });
     const before = server.asked.length;
     const forged = ['x-caller-namespace', 'default'];

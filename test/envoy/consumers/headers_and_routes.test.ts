@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Bootstrap } from '../../../tools/envoy/process.ts';
-import { Example, OLDEST_AND_NEWEST, row } from '../../support/consumers.ts';
+import { changeFilters, Example, OLDEST_AND_NEWEST, row } from '../../support/consumers.ts';
 
 /** envoy/consumers/headers-and-routes: the peer in headers, and as what a route is chosen by. */
 
-/** Takes out of reviews' chain the filter that clears the route cache. */
+/** Takes out the filter that clears the route cache. */
 function routeCacheAsItIs(config: Bootstrap): void {
-  const listener = config.static_resources.listeners.find((each: { name: string }) => each.name === 'reviews');
-  const manager = listener.filter_chains[0].filters[0].typed_config;
-  const names = manager.http_filters.map((each: { name: string }) => each.name);
-  manager.http_filters.splice(names.indexOf('choose_route_again'), 1);
+  changeFilters(config, (filters) => filters.filter(({ name }) => name !== 'choose_route_again'));
 }
 
 describe.each(OLDEST_AND_NEWEST)('headers and routes, Envoy %s', (_, version) => {

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { validate } from '../../../tools/envoy/process.ts';
 import { shipped } from '../../../tools/envoy/shipped.ts';
-import { Example, NODE_ID, OLDEST_AND_NEWEST, row } from '../../support/consumers.ts';
+import { Example, managerOf, NODE_ID, OLDEST_AND_NEWEST, row } from '../../support/consumers.ts';
 import type { Answer } from '../../support/http.ts';
 
 /** envoy/consumers/lua-cel-wasm: the peer in Lua, in expressions that decide, and in another Wasm filter. */
@@ -54,13 +54,9 @@ describe.each(OLDEST_AND_NEWEST)('Lua, CEL and Wasm, Envoy %s', (_, version) => 
 
   test('a route table refuses the CEL matcher', async () => {
     const config = shipped('envoy/consumers/lua-cel-wasm/envoy.yaml');
-    const managers = config.static_resources.listeners.map(
-      // biome-ignore lint/suspicious/noExplicitAny: Envoy's configuration
-      (each: any) => each.filter_chains[0].filters[0].typed_config,
-    );
-    // biome-ignore lint/suspicious/noExplicitAny: Envoy's configuration
-    const { matcher } = managers[2].http_filters.find((each: any) => each.name === 'matcher').typed_config;
-    managers[2].route_config.virtual_hosts = [{ name: 'reviews', domains: ['*'], matcher }];
+    const manager = managerOf(config, 'reviews');
+    const { matcher } = manager.http_filters.find(({ name }: { name: string }) => name === 'matcher').typed_config;
+    manager.route_config.virtual_hosts = [{ name: 'reviews', domains: ['*'], matcher }];
     const { valid, log } = await validate(config, version);
     expect(valid).toBe(false);
     expect(log).toContain('Route table can only match on request headers');

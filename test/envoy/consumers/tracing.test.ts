@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Collector } from '../../../envoy/consumers/servers/collector.ts';
 import { consumer } from '../../../tools/consumers.ts';
 import type { Bootstrap } from '../../../tools/envoy/process.ts';
-import { Example, OLDEST_AND_NEWEST, row } from '../../support/consumers.ts';
+import { Example, managerOf, OLDEST_AND_NEWEST, row } from '../../support/consumers.ts';
 
 /** envoy/consumers/tracing: one trace of two spans, each of which says who was on the other side. */
 
@@ -13,8 +13,8 @@ const takesValue = (version?: string) =>
 
 /** Takes out the tags that Envoy 1.36 does not know. */
 function withoutValue(config: Bootstrap): void {
-  for (const { filter_chains } of config.static_resources.listeners) {
-    const { tracing } = filter_chains[0].filters[0].typed_config;
+  for (const { name } of config.static_resources.listeners) {
+    const { tracing } = managerOf(config, name);
     tracing.custom_tags = tracing.custom_tags.filter((tag: object) => !('value' in tag));
   }
 }
