@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { generate, ROOT } from './generated.ts';
+import { ROOT } from './envoy/binary.ts';
+import { generate } from './generated.ts';
 
 /** Makes the README's table of configuration fields from docs/configuration.schema.json, or checks it: see generated.ts. */
 

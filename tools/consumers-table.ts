@@ -2,7 +2,8 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CONSUMERS, type Consumer } from './consumers.ts';
-import { generate, ROOT } from './generated.ts';
+import { ROOT } from './envoy/binary.ts';
+import { generate } from './generated.ts';
 
 /**
  * Makes the table of docs/consumers.md from tools/consumers.ts, or checks it: see generated.ts. A row must not say what

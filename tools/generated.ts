@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { ROOT } from './envoy/binary.ts';
 
 /** Parts of the documentation that are made from data stand between two marks, and are made again by `make format`. */
-
-/** The project's root folder. */
-export const ROOT = join(import.meta.dirname, '..');
 
 /**
  * Puts text between the marks of this name in a file. With `--check` on the command line it changes nothing, and fails if

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { lua } from '../../../tools/envoy/config.ts';
 import type { Bootstrap } from '../../../tools/envoy/process.ts';
 import { changeFilters, Example, OLDEST_AND_NEWEST, row } from '../../support/consumers.ts';
 
 /** envoy/consumers/headers-and-routes: the peer in headers, and as what a route is chosen by. */
 
-/** Takes out the filter that clears the route cache. */
+/**
+ * Takes out the filter that clears the route cache, and puts one in front that asks for the route, as any Lua filter does:
+ * so there is a route before the exchange.
+ */
 function routeCacheAsItIs(config: Bootstrap): void {
-  changeFilters(config, (filters) => filters.filter(({ name }) => name !== 'choose_route_again'));
+  const early = lua('asks_early', { inline_string: 'function envoy_on_request() end' });
+  changeFilters(config, (filters) => [early, ...filters.filter(({ name }) => name !== 'choose_route_again')]);
 }
 
 describe.each(OLDEST_AND_NEWEST)('headers and routes, Envoy %s', (_, version) => {

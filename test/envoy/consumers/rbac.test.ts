@@ -12,21 +12,21 @@ describe.each(OLDEST_AND_NEWEST)('RBAC, Envoy %s', (_, version) => {
   });
   afterAll(() => example?.[Symbol.asyncDispose]());
 
-  /** What productpage, loadtest and somebody who says nothing are answered. */
+  /** What loadtest, productpage and then somebody who says nothing are answered. */
   async function answers(path: string): Promise<number[]> {
     const statuses: number[] = [];
-    for (const listener of ['productpage', 'loadtest', 'reviews']) {
+    for (const listener of ['loadtest', 'productpage', 'reviews']) {
       statuses.push((await example.send(listener, { path: `${path}${listener}` })).status);
     }
     return statuses;
   }
 
   test(row('rbac-namespace'), async () => {
-    expect(await answers('/namespace/')).toEqual([200, 403, 403]);
+    expect(await answers('/namespace/')).toEqual([403, 200, 403]);
   });
 
   test(row('rbac-app'), async () => {
-    expect(await answers('/app/')).toEqual([200, 403, 403]);
+    expect(await answers('/app/')).toEqual([403, 200, 403]);
   });
 
   test(row('rbac-id'), async () => {
@@ -36,17 +36,17 @@ describe.each(OLDEST_AND_NEWEST)('RBAC, Envoy %s', (_, version) => {
   });
 
   test(row('rbac-condition'), async () => {
-    expect(await answers('/expression/')).toEqual([200, 403, 403]);
+    expect(await answers('/expression/')).toEqual([403, 200, 403]);
   });
 
   test(row('rbac-shadow'), async () => {
     const shadow = (result: string) => example.envoy.stat(`http.reviews.rbac.peer_.shadow_${result}`);
     const before = [await shadow('allowed'), await shadow('denied')];
     expect(await answers('/noted/')).toEqual([200, 200, 200]);
-    const results = ['productpage', 'loadtest', 'reviews'].map(async (listener) => {
+    const results = ['loadtest', 'productpage', 'reviews'].map(async (listener) => {
       return (await example.logged('reviews', `/noted/${listener}`)).shadow_result;
     });
-    expect(await Promise.all(results)).toEqual(['allowed', 'denied', 'denied']);
+    expect(await Promise.all(results)).toEqual(['denied', 'allowed', 'denied']);
     expect([await shadow('allowed'), await shadow('denied')]).toEqual([before[0] + 1, before[1] + 2]);
   });
 
