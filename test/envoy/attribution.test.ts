@@ -2,7 +2,7 @@
 import http from 'node:http';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { FailingApp } from '../../envoy/attribution/app.ts';
-import { Envoy } from '../../tools/envoy/process.ts';
+import { type Bootstrap, Envoy } from '../../tools/envoy/process.ts';
 import { shipped } from '../../tools/envoy/shipped.ts';
 import { OLDEST_AND_NEWEST } from '../support/consumers.ts';
 import { send } from '../support/http.ts';
@@ -95,7 +95,24 @@ const naming = (side: 'client' | 'server', name: string | false) => ({
   [`${side}_id`]: name ? `${side}-node` : null,
 });
 
-describe.each(OLDEST_AND_NEWEST)('when requests fail, Envoy %s', (_, version) => {
+/** The same with HTTP/2, where streams of all clients are under way on one connection at once. */
+function overHttp2(config: Bootstrap): Bootstrap {
+  const options = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
+  for (const cluster of config.static_resources.clusters) {
+    if (!SERVERS.includes(cluster.name)) continue;
+    cluster.typed_extension_protocol_options = {
+      [options]: { '@type': `type.googleapis.com/${options}`, explicit_http_config: { http2_protocol_options: {} } },
+    };
+  }
+  return config;
+}
+
+const VARIANTS = [
+  ...OLDEST_AND_NEWEST.map(([name, version]) => ({ name, version, change: (config: Bootstrap) => config })),
+  { name: 'over HTTP/2', version: OLDEST_AND_NEWEST.at(-1)?.[1], change: overHttp2 },
+];
+
+describe.each(VARIANTS)('when requests fail, Envoy $name', ({ version, change }) => {
   let app: FailingApp;
   let server: Envoy;
   let client: Envoy;
@@ -108,7 +125,7 @@ describe.each(OLDEST_AND_NEWEST)('when requests fail, Envoy %s', (_, version) =>
       version,
     });
     const [reviews, details] = await Promise.all(SERVERS.map((name) => server.port(name)));
-    const config = shipped('envoy/attribution/client.yaml', { reviews, details, app: app.port });
+    const config = change(shipped('envoy/attribution/client.yaml', { reviews, details, app: app.port }));
     client = await Envoy.start(config, { name: 'client', version });
     ports = new Map(await Promise.all(CLIENTS.map(async (name) => [name, await client.port(name)] as const)));
   });

@@ -55,8 +55,9 @@ export function changeFilters(config: Bootstrap, change: (filters: any[]) => any
 
 /** Whether a filter is the bridge, by the file that it runs. */
 // biome-ignore lint/suspicious/noExplicitAny: Envoy's configuration is checked by Envoy
-export const isBridge = (filter: any) =>
-  filter.typed_config.default_source_code?.filename === 'envoy/dynamic_metadata.lua';
+export function isBridge(filter: any): boolean {
+  return /^envoy\/dynamic_metadata/.test(filter.typed_config.default_source_code?.filename);
+}
 
 export interface ExampleOptions {
   version?: string;

@@ -1,18 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { validate } from '../../../tools/envoy/process.ts';
+import { type Bootstrap, validate } from '../../../tools/envoy/process.ts';
 import { shipped } from '../../../tools/envoy/shipped.ts';
 import { Example, managerOf, NODE_ID, OLDEST_AND_NEWEST, row } from '../../support/consumers.ts';
 import type { Answer } from '../../support/http.ts';
 
 /** envoy/consumers/lua-cel-wasm: the peer in Lua, in expressions that decide, and in another Wasm filter. */
 
+/** One more logger with the metadata filter, as it is without a word about peers that have no such field. */
+function alsoLogTheUnknown(config: Bootstrap): void {
+  const { access_log } = managerOf(config, 'reviews');
+  const more = structuredClone(
+    access_log.find((each: { name: string }) => each.name === 'of_one_peer_only_by_metadata'),
+  );
+  delete more.filter.metadata_filter.match_if_key_not_found;
+  more.typed_config.log_format.text_format_source.inline_string = 'default or nobody called: %REQ(:PATH)%\n';
+  access_log.unshift(more);
+}
+
 describe.each(OLDEST_AND_NEWEST)('Lua, CEL and Wasm, Envoy %s', (_, version) => {
   let example: Example;
   let answers: Record<'productpage' | 'loadtest' | 'reviews', Answer>;
 
   beforeAll(async () => {
-    example = await Example.start('lua-cel-wasm', { version });
+    example = await Example.start('lua-cel-wasm', { version, change: alsoLogTheUnknown });
     const headers = ['x-lua', 'forged', 'x-caller-app', 'forged', 'x-caller-id', 'forged'];
     answers = {
       productpage: await example.send('productpage', { path: '/productpage', headers }),
@@ -76,5 +87,6 @@ describe.each(OLDEST_AND_NEWEST)('Lua, CEL and Wasm, Envoy %s', (_, version) => 
 
   test(row('log-filter-metadata'), async () => {
     expect(await logged('default called: ')).toEqual(['/productpage']);
+    expect(await logged('default or nobody called: ')).toEqual(['/productpage', '/stranger', '/last']);
   });
 });

@@ -11,6 +11,18 @@ import { Example, managerOf, OLDEST_AND_NEWEST, row } from '../../support/consum
 const takesValue = (version?: string) =>
   !version || version.localeCompare(consumer('trace-value').since, 'en', { numeric: true }) >= 0;
 
+/** One more tag, as the one of the workload, for which nothing stands in where the peer is unknown. */
+function withNamespace(config: Bootstrap): void {
+  for (const { name } of config.static_resources.listeners) {
+    const { tracing } = managerOf(config, name);
+    const namespace = structuredClone(tracing.custom_tags[0]);
+    namespace.tag = 'peer.namespace';
+    namespace.metadata.metadata_key.path = [{ key: 'NAMESPACE' }];
+    delete namespace.metadata.default_value;
+    tracing.custom_tags.push(namespace);
+  }
+}
+
 /** Takes out the tags that Envoy 1.36 does not know. */
 function withoutValue(config: Bootstrap): void {
   for (const { name } of config.static_resources.listeners) {
@@ -25,7 +37,10 @@ describe.each(OLDEST_AND_NEWEST)('tracing, Envoy %s', (_, version) => {
 
   beforeAll(async () => {
     collector = await Collector.start();
-    const change = takesValue(version) ? undefined : withoutValue;
+    const change = (config: Bootstrap) => {
+      withNamespace(config);
+      if (!takesValue(version)) withoutValue(config);
+    };
     example = await Example.start('tracing', { version, endpoints: { collector: collector.port }, change });
   });
   afterAll(async () => {
@@ -48,9 +63,11 @@ describe.each(OLDEST_AND_NEWEST)('tracing, Envoy %s', (_, version) => {
     expect([server.trace, server.parent], 'one trace').toEqual([client.trace, client.id]);
     expect(client.attributes['peer.workload']).toBe('reviews-v1');
     expect(server.attributes['peer.workload']).toBe('productpage-v1');
+    expect(server.attributes['peer.namespace']).toBe('default');
 
     const [stranger] = await spansOf('reviews', '/stranger', 1);
     expect(stranger.attributes['peer.workload']).toBe('unknown');
+    expect(stranger.attributes).not.toHaveProperty('peer.namespace');
   });
 
   test(row('trace-value'), async () => {
