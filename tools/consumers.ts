@@ -89,6 +89,20 @@ export const CONSUMERS: Consumer[] = [
       'All dynamic metadata goes with each entry, unasked. Filter state comes as the bytes of the Struct in an Any.',
   },
   {
+    id: 'metrics',
+    consumer: 'metrics, by the stats logger',
+    folder: 'metrics',
+    peer: 'both',
+    from: 'both',
+    write: [
+      `value_format: "%DYNAMIC_METADATA(${DOWNSTREAM}:LABELS:app)%"`,
+      `value_format: "%CEL(filter_state['wasm.${DOWNSTREAM}'].NAMESPACE)%"`,
+    ],
+    place: PLACES.anywhere,
+    since: '1.37',
+    caveat: 'Envoy calls this logger work in progress. Unknown is empty. Every new value is a new metric, for good.',
+  },
+  {
     id: 'log-filter-metadata',
     consumer: 'access log filter',
     folder: 'lua-cel-wasm',

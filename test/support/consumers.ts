@@ -36,6 +36,11 @@ export function identities(name: string): Record<string, any> {
 /** The identity of the node that plays all parts. */
 export const NODE_ID = 'example-node';
 
+/** Whether an Envoy is as new as a row asks for. One that ENVOY names is taken to be new. */
+export function takes(id: string, version?: string): boolean {
+  return !version || version.localeCompare(consumer(id).since, 'en', { numeric: true }) >= 0;
+}
+
 /** The connection manager of a listener. */
 // biome-ignore lint/suspicious/noExplicitAny: Envoy's configuration is checked by Envoy
 export function managerOf(config: Bootstrap, listener: string): any {

@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Collector } from '../../../envoy/consumers/servers/collector.ts';
-import { consumer } from '../../../tools/consumers.ts';
 import type { Bootstrap } from '../../../tools/envoy/process.ts';
-import { Example, managerOf, OLDEST_AND_NEWEST, row } from '../../support/consumers.ts';
+import { Example, managerOf, OLDEST_AND_NEWEST, row, takes } from '../../support/consumers.ts';
 
 /** envoy/consumers/tracing: one trace of two spans, each of which says who was on the other side. */
-
-/** Whether an Envoy is as new as the row asks for. Of one that only ENVOY names it is the newest that we expect. */
-const takesValue = (version?: string) =>
-  !version || version.localeCompare(consumer('trace-value').since, 'en', { numeric: true }) >= 0;
 
 /** One more tag, as the one of the workload, for which nothing stands in where the peer is unknown. */
 function withNamespace(config: Bootstrap): void {
@@ -39,7 +34,7 @@ describe.each(OLDEST_AND_NEWEST)('tracing, Envoy %s', (_, version) => {
     collector = await Collector.start();
     const change = (config: Bootstrap) => {
       withNamespace(config);
-      if (!takesValue(version)) withoutValue(config);
+      if (!takes('trace-value', version)) withoutValue(config);
     };
     example = await Example.start('tracing', { version, endpoints: { collector: collector.port }, change });
   });
@@ -71,7 +66,7 @@ describe.each(OLDEST_AND_NEWEST)('tracing, Envoy %s', (_, version) => {
   });
 
   test(row('trace-value'), async () => {
-    if (!takesValue(version)) {
+    if (!takes('trace-value', version)) {
       const { port: collectorPort } = collector;
       const start = Example.start('tracing', { version, endpoints: { collector: collectorPort } });
       await expect(start).rejects.toThrow(/CustomTag.*no\s+such\s+field:\s+'value'/s);
