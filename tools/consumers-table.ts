@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { CONSUMERS, type Consumer } from './consumers.ts';
+import { CONSUMERS, type Consumer, OLDEST } from './consumers.ts';
 import { ROOT } from './envoy/binary.ts';
 import { generate } from './generated.ts';
 
@@ -34,7 +34,7 @@ function line({ consumer, folder, peer, from, write, place, since, caveat }: Con
   const source = from === 'both' ? 'either' : from;
   const code = write.map((text) => `\`${text.replaceAll('|', '\\|')}\``).join('<br>');
   const name = `[${consumer}](../envoy/consumers/${folder})`;
-  return `| ${[name, peer, source, code, place, since, caveat ?? ''].join(' | ')} |`;
+  return `| ${[name, peer, source, code, place, since ?? OLDEST, caveat ?? ''].join(' | ')} |`;
 }
 
 const found = CONSUMERS.flatMap(problems);

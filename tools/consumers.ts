@@ -30,8 +30,8 @@ export interface Consumer {
   /** What to write: text of the folder's envoy.yaml, or of its reader.ts. For `both` the client's. */
   write: string[];
   place: (typeof PLACES)[keyof typeof PLACES];
-  /** The oldest Envoy that takes it, of those that we run. */
-  since: '1.36' | '1.37';
+  /** The oldest Envoy that takes it, of those that we run: the oldest of all unless told. */
+  since?: '1.37';
   caveat?: string;
 }
 
@@ -44,8 +44,7 @@ export const CONSUMERS: Consumer[] = [
     from: 'both',
     write: [`%DYNAMIC_METADATA(${DOWNSTREAM}:WORKLOAD_NAME)%`, `%CEL(filter_state['wasm.${DOWNSTREAM}'].NAMESPACE)%`],
     place: PLACES.anywhere,
-    since: '1.36',
-    caveat: 'Unknown is `-`.',
+    caveat: 'Unknown is `-`. A peer’s line breaks make lines of their own: JSON is safe.',
   },
   {
     id: 'log-json',
@@ -59,7 +58,6 @@ export const CONSUMERS: Consumer[] = [
       `%FILTER_STATE(wasm.${DOWNSTREAM}_id:PLAIN)%`,
     ],
     place: PLACES.anywhere,
-    since: '1.36',
     caveat: 'Unknown is `null`. `TYPED` puts the Struct under `value`, beside its `@type`.',
   },
   {
@@ -73,7 +71,6 @@ export const CONSUMERS: Consumer[] = [
       `string_value: "%CEL(filter_state['wasm.${DOWNSTREAM}'].LABELS.app)%"`,
     ],
     place: PLACES.anywhere,
-    since: '1.36',
     caveat: 'Unknown is `-`.',
   },
   {
@@ -84,7 +81,6 @@ export const CONSUMERS: Consumer[] = [
     from: 'both',
     write: [`filter_state_objects_to_log: [wasm.${DOWNSTREAM}]`],
     place: PLACES.anywhere,
-    since: '1.36',
     caveat:
       'All dynamic metadata goes with each entry, unasked. Filter state comes as the bytes of the Struct in an Any.',
   },
@@ -110,7 +106,6 @@ export const CONSUMERS: Consumer[] = [
     from: 'dynamic metadata',
     write: ['metadata_filter:', 'match_if_key_not_found: false'],
     place: PLACES.anywhere,
-    since: '1.36',
     caveat: 'Without `match_if_key_not_found: false` requests of the unknown are logged too.',
   },
   {
@@ -121,7 +116,6 @@ export const CONSUMERS: Consumer[] = [
     from: 'filter state',
     write: [`expression: filter_state['wasm.${DOWNSTREAM}'].LABELS.app == 'productpage'`],
     place: PLACES.anywhere,
-    since: '1.36',
   },
   {
     id: 'rbac-namespace',
@@ -131,7 +125,6 @@ export const CONSUMERS: Consumer[] = [
     from: 'dynamic metadata',
     write: ['sourced_metadata:', `filter: ${DOWNSTREAM}`, 'path: [{ key: NAMESPACE }]'],
     place: PLACES['after the bridge'],
-    since: '1.36',
     caveat: 'A claim: allow by certificate first, then refine.',
   },
   {
@@ -142,7 +135,6 @@ export const CONSUMERS: Consumer[] = [
     from: 'dynamic metadata',
     write: ['path: [{ key: LABELS }, { key: app }]'],
     place: PLACES['after the bridge'],
-    since: '1.36',
     caveat: 'The same.',
   },
   {
@@ -153,7 +145,6 @@ export const CONSUMERS: Consumer[] = [
     from: 'filter state',
     write: [`filter_state: { key: wasm.${DOWNSTREAM}_id, string_match: { exact: example-node } }`],
     place: PLACES['after, for requests'],
-    since: '1.36',
     caveat: 'The same. Only the id can be matched so: of the metadata this matcher would see the bytes.',
   },
   {
@@ -164,7 +155,6 @@ export const CONSUMERS: Consumer[] = [
     from: 'filter state',
     write: ['condition:', `const_expr: { string_value: wasm.${DOWNSTREAM} }`],
     place: PLACES['after, for requests'],
-    since: '1.36',
     caveat: 'The same. Envoy takes the parsed expression only, not its text.',
   },
   {
@@ -175,7 +165,6 @@ export const CONSUMERS: Consumer[] = [
     from: 'dynamic metadata',
     write: ['shadow_rules:', '%DYNAMIC_METADATA(envoy.filters.http.rbac:peer_shadow_engine_result)%'],
     place: PLACES['after the bridge'],
-    since: '1.36',
   },
   {
     id: 'cel-matcher',
@@ -185,7 +174,6 @@ export const CONSUMERS: Consumer[] = [
     from: 'filter state',
     write: ['HttpAttributesCelMatchInput', 'xds.type.matcher.v3.CelMatcher'],
     place: PLACES['after, for requests'],
-    since: '1.36',
     caveat:
       'The parsed expression only. An expression over a peer that is not there does not match. Route tables refuse this input.',
   },
@@ -197,7 +185,6 @@ export const CONSUMERS: Consumer[] = [
     from: 'dynamic metadata',
     write: ['source: DYNAMIC', `metadata_key: { key: ${DOWNSTREAM}, path: [{ key: LABELS }, { key: app }] }`],
     place: PLACES['after the bridge'],
-    since: '1.36',
     caveat: 'Who has no such field makes no descriptor: the default bucket must hold the unknown.',
   },
   {
@@ -208,7 +195,6 @@ export const CONSUMERS: Consumer[] = [
     from: 'filter state',
     write: [`text: filter_state['wasm.${DOWNSTREAM}'].NAMESPACE`],
     place: PLACES['after, for requests'],
-    since: '1.36',
     caveat: 'The same.',
   },
   {
@@ -219,7 +205,6 @@ export const CONSUMERS: Consumer[] = [
     from: 'dynamic metadata',
     write: [`metadata_context_namespaces: [${DOWNSTREAM}]`],
     place: PLACES['after the bridge'],
-    since: '1.36',
     caveat: 'The server gets the whole Struct; nothing at all if the peer is unknown.',
   },
   {
@@ -233,7 +218,6 @@ export const CONSUMERS: Consumer[] = [
       'allowed_headers: { patterns: [{ exact: x-caller-namespace }] }',
     ],
     place: PLACES['after the bridge'],
-    since: '1.36',
     caveat: 'A header mutation before it makes a header, and takes away what the client sent under that name.',
   },
   {
@@ -244,7 +228,6 @@ export const CONSUMERS: Consumer[] = [
     from: 'filter state',
     write: ['request_attributes:', `filter_state['wasm.${DOWNSTREAM}'].WORKLOAD_NAME`],
     place: PLACES['after, for requests'],
-    since: '1.36',
     caveat: 'Attributes come under the text of the expression.',
   },
   {
@@ -255,7 +238,6 @@ export const CONSUMERS: Consumer[] = [
     from: 'filter state',
     write: ['response_attributes:', `filter_state['wasm.${UPSTREAM}'].WORKLOAD_NAME`],
     place: PLACES['before, for responses'],
-    since: '1.36',
     caveat: 'The same.',
   },
   {
@@ -266,7 +248,6 @@ export const CONSUMERS: Consumer[] = [
     from: 'dynamic metadata',
     write: [`metadata_options: { forwarding_namespaces: { untyped: [${DOWNSTREAM}] } }`],
     place: PLACES['after the bridge'],
-    since: '1.36',
     caveat: 'For responses before them.',
   },
   {
@@ -277,7 +258,6 @@ export const CONSUMERS: Consumer[] = [
     from: 'dynamic metadata',
     write: [`metadata_key: { key: ${DOWNSTREAM}, path: [{ key: WORKLOAD_NAME }] }`],
     place: PLACES.anywhere,
-    since: '1.36',
     caveat: '`default_value` is for the unknown; without it there is no tag.',
   },
   {
@@ -302,7 +282,6 @@ export const CONSUMERS: Consumer[] = [
       `header: { key: x-called-by-app, value: "%CEL(filter_state['wasm.${DOWNSTREAM}'].LABELS.app)%" }`,
     ],
     place: PLACES['in the route'],
-    since: '1.36',
     caveat: 'Without the removal a client’s own header would stay, beside the true one, or alone.',
   },
   {
@@ -316,7 +295,6 @@ export const CONSUMERS: Consumer[] = [
       `header: { key: x-called-by, value: "%DYNAMIC_METADATA(${DOWNSTREAM}:WORKLOAD_NAME)%" }`,
     ],
     place: PLACES['after the bridge'],
-    since: '1.36',
     caveat: 'The same.',
   },
   {
@@ -327,8 +305,8 @@ export const CONSUMERS: Consumer[] = [
     from: 'dynamic metadata',
     write: [`header: { key: x-you-are, value: "%DYNAMIC_METADATA(${DOWNSTREAM}:WORKLOAD_NAME)%" }`],
     place: PLACES['in the route'],
-    since: '1.36',
-    caveat: 'Not for the server as peer: the router adds these before any filter has seen the response.',
+    caveat:
+      'Line breaks are not escaped, see below. Not for the server as peer: the router adds these before filters see the response.',
   },
   {
     id: 'response-header-filter',
@@ -341,8 +319,7 @@ export const CONSUMERS: Consumer[] = [
       `header: { key: x-answered-by-version, value: "%CEL(filter_state['wasm.${UPSTREAM}'].LABELS.version)%" }`,
     ],
     place: PLACES['before the bridge'],
-    since: '1.36',
-    caveat: 'From filter state, before the exchange is enough.',
+    caveat: 'Line breaks are not escaped, see below. From filter state, before the exchange is enough.',
   },
   {
     id: 'route-filter-state',
@@ -352,7 +329,6 @@ export const CONSUMERS: Consumer[] = [
     from: 'filter state',
     write: [`filter_state: [{ key: wasm.${DOWNSTREAM}_id, string_match: { prefix: example- } }]`],
     place: PLACES['in the route'],
-    since: '1.36',
     caveat:
       'By the id only. The exchange removes headers, so that the route is chosen after it, also if it was before.',
   },
@@ -364,7 +340,6 @@ export const CONSUMERS: Consumer[] = [
     from: 'dynamic metadata',
     write: ['dynamic_metadata:', 'handle:clearRouteCache()'],
     place: PLACES['in the route'],
-    since: '1.36',
     caveat:
       'Needs a filter after the bridge that clears the route cache: a Lua filter asks for its route before it runs, and so chooses too early.',
   },
@@ -376,7 +351,6 @@ export const CONSUMERS: Consumer[] = [
     from: 'both',
     write: [`info:dynamicMetadata():get("${DOWNSTREAM}")`, `info:filterState():get("wasm.${DOWNSTREAM}_id")`],
     place: PLACES['after the bridge'],
-    since: '1.36',
     caveat: '`nil` for the unknown. Filter state gives the bytes of the Struct.',
   },
   {
@@ -387,7 +361,6 @@ export const CONSUMERS: Consumer[] = [
     from: 'both',
     write: [`info:dynamicMetadata():get("${UPSTREAM}")`, `info:filterState():get("wasm.${UPSTREAM}_id")`],
     place: PLACES['before the bridge'],
-    since: '1.36',
     caveat: 'The same.',
   },
   {
@@ -398,7 +371,6 @@ export const CONSUMERS: Consumer[] = [
     from: 'filter state',
     write: [`'${DOWNSTREAM}_id'`, `'filter_state\\0wasm.${DOWNSTREAM}\\0LABELS\\0app'`],
     place: PLACES['after, for requests'],
-    since: '1.36',
     caveat: 'A path of `proxy_get_property`. NotFound for the unknown.',
   },
   {
@@ -409,10 +381,12 @@ export const CONSUMERS: Consumer[] = [
     from: 'filter state',
     write: [`'${UPSTREAM}_id'`, `'filter_state\\0wasm.${UPSTREAM}\\0LABELS\\0app'`],
     place: PLACES['before, for responses'],
-    since: '1.36',
     caveat: 'The same.',
   },
 ];
+
+/** The oldest Envoy of those that we run. */
+export const OLDEST = '1.36';
 
 /** A row by its id. */
 export function consumer(id: string): Consumer {

@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parse } from 'yaml';
-import { consumer } from '../../tools/consumers.ts';
+import { consumer, OLDEST } from '../../tools/consumers.ts';
 import { ROOT, testedVersions } from '../../tools/envoy/binary.ts';
 import { type Bootstrap, Envoy } from '../../tools/envoy/process.ts';
 import { shippedAlone } from '../../tools/envoy/shipped.ts';
@@ -38,7 +38,7 @@ export const NODE_ID = 'example-node';
 
 /** Whether an Envoy is as new as a row asks for. One that ENVOY names is taken to be new. */
 export function takes(id: string, version?: string): boolean {
-  return !version || version.localeCompare(consumer(id).since, 'en', { numeric: true }) >= 0;
+  return !version || version.localeCompare(consumer(id).since ?? OLDEST, 'en', { numeric: true }) >= 0;
 }
 
 /** The connection manager of a listener. */

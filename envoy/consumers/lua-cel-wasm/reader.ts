@@ -46,11 +46,20 @@ export function malloc(size: usize): usize {
   return at;
 }
 
+/** Whether the value that was read is plain text. A peer may say anything: line breaks, or an object for a string. */
+function isPlain(): bool {
+  for (let at = load<usize>(value), end = at + load<usize>(valueSize); at < end; at++) {
+    const byte = load<u8>(at);
+    if (byte < 0x20 || byte > 0x7e) return false;
+  }
+  return true;
+}
+
 /** Copies a property to a header. A header of this name that is there already goes, even if there is no property. */
 function copy(property: ArrayBuffer, map: i32, header: ArrayBuffer): void {
   const path = changetype<usize>(property);
   const name = changetype<usize>(header);
-  if (proxy_get_property(path, property.byteLength, value, valueSize) == 0) {
+  if (proxy_get_property(path, property.byteLength, value, valueSize) == 0 && isPlain()) {
     proxy_replace_header_map_value(map, name, header.byteLength, load<usize>(value), load<usize>(valueSize));
   } else {
     proxy_remove_header_map_value(map, name, header.byteLength);

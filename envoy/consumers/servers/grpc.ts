@@ -21,11 +21,13 @@ export interface Service {
 
 const PROTO = join(import.meta.dirname, '../../../proto');
 
-// A Struct is shown as the JSON that it stands for, wherever it is inside of a message.
-protobuf.wrappers['.google.protobuf.Struct'] = {
-  fromObject: (json) => protobuf.Message.create({ fields: json }),
-  toObject: (message: Json) => ofStruct(message),
-};
+/** The messages of a file under proto/. A Struct is shown as the JSON that it stands for, wherever it is in a message. */
+function load(file: string): protobuf.Root {
+  const root = new protobuf.Root().loadSync(join(PROTO, file));
+  const struct = root.lookup('google.protobuf.Struct', protobuf.Type);
+  if (struct instanceof protobuf.Type) struct.setup().toObject = ofStruct;
+  return root;
+}
 
 function ofStruct({ fields }: Json): Json {
   return Object.fromEntries(Object.entries(fields).map(([key, value]) => [key, ofValue(value)]));
@@ -62,7 +64,7 @@ export class GrpcServer implements AsyncDisposable {
 }
 
 function implemented(service: Service): [grpc.ServiceDefinition, grpc.UntypedServiceImplementation] {
-  const { methods } = new protobuf.Root().loadSync(join(PROTO, service.proto)).lookupService(service.name);
+  const { methods } = load(service.proto).lookupService(service.name);
   const definition: Record<string, grpc.MethodDefinition<Json, Json>> = {};
   const implementation: grpc.UntypedServiceImplementation = {};
   for (const [name, handler] of Object.entries(service.methods)) {

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { Processor } from '../../../envoy/consumers/servers/processor.ts';
 import type { Bootstrap } from '../../../tools/envoy/process.ts';
-import { changeFilters, Example, isBridge, OLDEST_AND_NEWEST } from '../../support/consumers.ts';
+import { changeFilters, Example, isBridge, NODE_ID, OLDEST_AND_NEWEST } from '../../support/consumers.ts';
 
 /** docs/chain.md: what a filter knows depends on where it stands, and on whether it needs the bridge. */
 
@@ -79,9 +79,9 @@ describe.each(OLDEST_AND_NEWEST)(
       await using example = await start('lua-cel-wasm');
       const { status, headers } = await example.send('productpage', { path: '/1' });
       expect(status, 'the CEL matcher').toBe(200);
-      expect([headers.all('x-lua'), headers.all('x-server-app')]).toEqual([['unknown'], ['reviews']]);
+      expect([headers.all('x-lua'), headers.all('x-server-app')]).toEqual([[`unknown ${NODE_ID}`], ['reviews']]);
       const { lua, caller_app } = await example.logged('reviews', '/1');
-      expect([lua, caller_app]).toEqual(['unknown', 'productpage']);
+      expect([lua, caller_app]).toEqual([`unknown ${NODE_ID}`, 'productpage']);
     });
   },
 );
@@ -118,6 +118,6 @@ describe.each(OLDEST_AND_NEWEST)('on the wrong side of the exchange nobody is kn
     await using example = await start('lua-cel-wasm');
     await example.send('productpage', { path: '/1' });
     const { lua, caller_app, caller_id } = await example.logged('reviews', '/1');
-    expect([lua, caller_app, caller_id]).toEqual(['unknown', null, null]);
+    expect([lua, caller_app, caller_id]).toEqual(['unknown unknown', null, null]);
   });
 });
