@@ -16,7 +16,7 @@ demo: packages envoy $(MODULE) ## Two real Envoys tell each other who they are (
 	@$(BIN)/tsx tools/demo.ts
 
 .PHONY: test
-test: packages envoys $(MODULE) build/codecs.wasm build/bench/floor.wasm ## Every test, on real Envoys, as processes and in containers
+test: packages envoys $(MODULE) build/codecs.wasm build/reader.wasm build/bench/floor.wasm ## Every test, on real Envoys, as processes and in containers
 	@tools/install-docker.sh
 	@echo "==> tests"
 	@$(BIN)/vitest run $(TESTS)
@@ -49,16 +49,18 @@ build: packages $(MODULE) ## The module: build/metadata_exchange.wasm
 debug: packages build/metadata_exchange.debug.wasm ## The module with names, assertions and a source map
 
 .PHONY: lint
-lint: packages ## Formatting, linting, types, and the README's generated table
+lint: packages ## Formatting, linting, types, and the documentation's generated tables
 	@echo "==> linting"
 	@$(BIN)/biome check .
 	@$(BIN)/tsc -p .
 	@$(BIN)/tsx tools/configuration-table.ts --check
+	@$(BIN)/tsx tools/consumers-table.ts --check
 
 .PHONY: format
-format: packages ## Formats the sources, and makes the README's table again
+format: packages ## Formats the sources, and makes the documentation's tables again
 	@$(BIN)/biome check --write .
 	@$(BIN)/tsx tools/configuration-table.ts
+	@$(BIN)/tsx tools/consumers-table.ts
 
 .PHONY: clean
 clean: ## Removes what was built and downloaded
@@ -98,3 +100,8 @@ build/bench/%.wasm: bench/competitors/%/index.ts bench/competitors/asconfig.json
 build/codecs.wasm: test/unit/codecs.ts $(SOURCES) | packages
 	@echo "==> building $@"
 	@tools/asc test/unit/codecs.ts --config test/unit/asconfig.json --target tests
+
+# The other filter of envoy/consumers/lua-cel-wasm.
+build/reader.wasm: $(wildcard envoy/consumers/lua-cel-wasm/*.ts envoy/consumers/lua-cel-wasm/asconfig.json) | packages
+	@echo "==> building $@"
+	@$(BIN)/asc --config envoy/consumers/lua-cel-wasm/asconfig.json

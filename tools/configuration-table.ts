@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { ROOT } from './envoy/binary.ts';
+import { generate } from './generated.ts';
 
-/**
- * Makes the README's table of configuration fields from docs/configuration.schema.json, between two marks. With
- * `--check` it changes nothing and fails if the table is not the one that the schema makes.
- */
+/** Makes the README's table of configuration fields from docs/configuration.schema.json, or checks it: see generated.ts. */
 
-const ROOT = join(import.meta.dirname, '..');
-const README = join(ROOT, 'README.md');
-const BEGIN = '<!-- configuration: made by `make format` from docs/configuration.schema.json -->';
-const END = '<!-- /configuration -->';
+const SCHEMA = 'docs/configuration.schema.json';
 
 // biome-ignore lint/suspicious/noExplicitAny: a JSON Schema
 type Schema = any;
@@ -26,19 +22,6 @@ function rows(schema: Schema, prefix = ''): string[] {
   });
 }
 
-const schema = JSON.parse(readFileSync(join(ROOT, 'docs/configuration.schema.json'), 'utf8'));
-const table = ['| field | what it says | default |', '|---|---|---|', ...rows(schema)].join('\n');
-const before = readFileSync(README, 'utf8');
-const [head, rest] = before.split(BEGIN);
-const tail = rest?.split(END)[1];
-if (tail === undefined) throw new Error(`README.md has no table between ${BEGIN} and ${END}`);
-const after = `${head}${BEGIN}\n\n${table}\n\n${END}${tail}`;
-
-if (process.argv.includes('--check')) {
-  if (after !== before) {
-    console.error('README.md: the table of configuration fields is not the schema’s: run `make format`');
-    process.exitCode = 1;
-  }
-} else {
-  writeFileSync(README, after);
-}
+const schema = JSON.parse(readFileSync(join(ROOT, SCHEMA), 'utf8'));
+const table = ['| field | what it says | default |', '|---|---|---|', ...rows(schema)];
+generate('README.md', 'configuration', SCHEMA, table.join('\n'));

@@ -100,20 +100,22 @@ export interface Answer {
 export interface Request {
   method?: string;
   path?: string;
+  host?: string;
   /** Names and values in turn: copies are possible. */
   headers?: string[];
   body?: string | Buffer;
   trailers?: Record<string, string>;
 }
 
-/** Sends one HTTP/1.1 request on a connection of its own. */
-export function send(port: number, options: Request = {}): Promise<Answer> {
-  const { method = 'GET', path = '/', body, trailers } = options;
+/** Sends one HTTP/1.1 request on a connection of its own, to a port of this machine or to a socket of this path. */
+export function send(to: number | string, options: Request = {}): Promise<Answer> {
+  const { method = 'GET', path = '/', host = 'test', body, trailers } = options;
+  const server = typeof to === 'number' ? { host: '127.0.0.1', port: to } : { socketPath: to };
   return new Promise((resolve, reject) => {
-    const raw = ['host', 'test', ...(options.headers ?? [])];
+    const raw = ['host', host, ...(options.headers ?? [])];
     if (trailers) raw.push('transfer-encoding', 'chunked', 'te', 'trailers');
     else if (body !== undefined) raw.push('content-length', String(Buffer.byteLength(body)));
-    const request = http.request({ host: '127.0.0.1', port, method, path, agent: false, headers: raw as never });
+    const request = http.request({ ...server, method, path, agent: false, headers: raw as never });
     request.on('error', reject);
     request.on('response', async (response) => {
       try {

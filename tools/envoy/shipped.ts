@@ -39,6 +39,28 @@ export function shipped(path: string, endpoints: Record<string, number> = {}): B
   return config;
 }
 
+/**
+ * A shipped configuration in which one Envoy plays several parts, ready to run: as `shipped` makes it, and what goes
+ * from one of its listeners to another goes by sockets in a folder, so that no port has to be known beforehand.
+ */
+export function shippedAlone(path: string, folder: string, endpoints: Record<string, number> = {}): Bootstrap {
+  const original: Bootstrap = parse(readFileSync(join(ROOT, path), 'utf8'));
+  const config = shipped(path, endpoints);
+  for (const [i, listener] of original.static_resources.listeners.entries()) {
+    const pipe = { pipe: { path: join(folder, `${listener.name}.sock`) } };
+    for (const cluster of config.static_resources.clusters ?? []) {
+      for (const { lb_endpoints } of cluster.load_assignment.endpoints) {
+        for (const { endpoint } of lb_endpoints) {
+          if (endpoint.address.socket_address?.port_value !== listener.address.socket_address.port_value) continue;
+          endpoint.address = pipe;
+          config.static_resources.listeners[i].address = pipe;
+        }
+      }
+    }
+  }
+  return config;
+}
+
 /** What the proxy of a shipped configuration says of itself: its id and its metadata. */
 // biome-ignore lint/suspicious/noExplicitAny: any JSON object
 export function shippedIdentity(path: string): { id: string; metadata: Record<string, any> } {
