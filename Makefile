@@ -16,7 +16,7 @@ demo: packages envoy $(MODULE) ## Two real Envoys tell each other who they are (
 	@$(BIN)/tsx tools/demo.ts
 
 .PHONY: test
-test: packages envoys $(MODULE) build/codecs.wasm ## Every test, on real Envoys, as processes and in containers
+test: packages envoys $(MODULE) build/codecs.wasm certificates ## Every test, on real Envoys, as processes and in containers
 	@tools/install-docker.sh
 	@echo "==> tests"
 	@$(BIN)/vitest run $(TESTS)
@@ -42,6 +42,11 @@ build: packages $(MODULE) ## The module: build/metadata_exchange.wasm
 
 .PHONY: debug
 debug: packages build/metadata_exchange.debug.wasm ## The module with names, assertions and a source map
+
+.PHONY: certificates
+certificates: packages ## Certificates for the configurations that speak TLS: build/certificates
+	@tools/install-network-tools.sh
+	@$(BIN)/tsx tools/certificates.ts
 
 .PHONY: lint
 lint: packages ## Formatting, linting, types, and the README's generated table
