@@ -18,6 +18,7 @@ demo: packages envoy $(MODULE) ## Two real Envoys tell each other who they are (
 .PHONY: test
 test: packages envoys $(MODULE) build/codecs.wasm certificates ## Every test, on real Envoys, as processes and in containers
 	@tools/install-docker.sh
+	@tools/install-tools.sh ip iptables setpriv
 	@echo "==> tests"
 	@$(BIN)/vitest run $(TESTS)
 
@@ -45,7 +46,7 @@ debug: packages build/metadata_exchange.debug.wasm ## The module with names, ass
 
 .PHONY: certificates
 certificates: packages ## Certificates for the configurations that speak TLS: build/certificates
-	@tools/install-network-tools.sh
+	@tools/install-tools.sh openssl
 	@$(BIN)/tsx tools/certificates.ts
 
 .PHONY: lint
