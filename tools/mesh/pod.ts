@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+import { mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parse } from 'yaml';
+import { type Authority, type Certificate, fingerprintOf, spiffe } from '../envoy/certificates.ts';
+import { Envoy } from '../envoy/process.ts';
+
+/** The sidecar's own traffic is known by its group: see init-iptables.sh. */
+const SIDECAR_GROUP = '1500';
+
+/** What a proxy says of itself. */
+export interface Says {
+  id: string;
+  // biome-ignore lint/suspicious/noExplicitAny: any JSON object
+  metadata: Record<string, any>;
+}
+
+/** A pod of the mesh: its files, and its sidecar, which reads them again when they are replaced. */
+export class Pod {
+  readonly says: Says;
+  /** The name in its certificate. */
+  readonly spiffe: string;
+  /** The certificate that it shows. */
+  certificate!: Certificate;
+  private readonly sidecars: Envoy[] = [];
+  private volumes = 0;
+
+  constructor(
+    readonly name: string,
+    readonly address: string,
+    private readonly folder: string,
+    private readonly inside: string[],
+    private readonly drainSeconds = 600,
+  ) {
+    const { node } = parse(readFileSync(join(folder, 'bootstrap.yaml'), 'utf8'));
+    this.says = { id: node.id, metadata: node.metadata['istio.io/metadata'] };
+    this.spiffe = spiffe(this.says.metadata.NAMESPACE, this.says.metadata.SERVICE_ACCOUNT);
+  }
+
+  /** The sidecar that runs now. */
+  get sidecar(): Envoy {
+    const last = this.sidecars.at(-1);
+    if (!last) throw new Error(`${this.name} has no sidecar yet`);
+    return last;
+  }
+
+  /** Starts the sidecar; at a hot restart it takes over from the one that runs. */
+  async start(how: 'cold' | 'hot' = 'cold'): Promise<void> {
+    const config = parse(readFileSync(join(this.folder, 'bootstrap.yaml'), 'utf8'));
+    const runner = [...this.inside, 'setpriv', '--regid', SIDECAR_GROUP, '--clear-groups'];
+    const successorOf = how === 'hot' ? this.sidecar : undefined;
+    const { name, folder, drainSeconds } = this;
+    this.sidecars.push(await Envoy.start(config, { name, folder, runner, drainSeconds, successorOf }));
+    // An Envoy without listeners is live, too.
+    if ((await this.sidecar.stat('listener_manager.lds.update_rejected')) > 0)
+      throw new Error(`${name} refused its listeners:\n${this.sidecar.log().slice(-4000)}`);
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.sidecars.map((each) => each.stop()));
+  }
+
+  /** The fingerprint of the certificate that it shows. */
+  get fingerprint(): string {
+    return fingerprintOf(this.certificate);
+  }
+
+  /** Replaces a resource, as a control plane would: the file is moved into place. */
+  update(file: string, edit: (text: string) => string): void {
+    const path = join(this.folder, 'xds', file);
+    const old = readFileSync(path, 'utf8');
+    const edited = edit(old);
+    if (edited === old) throw new Error(`${file} of ${this.name} is as before`);
+    writeFileSync(`${path}.next`, edited);
+    renameSync(`${path}.next`, path);
+  }
+
+  /** Gives the sidecar a new certificate and these roots to believe in, all at once: as Kubernetes mounts secrets. */
+  showCertificate(authority: Authority, roots: Buffer): void {
+    const volume = String(++this.volumes);
+    const certs = join(this.folder, 'certs');
+    mkdirSync(join(certs, volume), { recursive: true });
+    this.certificate = authority.issue('service', { uris: [this.spiffe] }, join(certs, volume));
+    writeFileSync(join(certs, volume, 'root.crt'), roots);
+    symlinkSync(volume, join(certs, 'next'));
+    renameSync(join(certs, 'next'), join(certs, 'current'));
+  }
+
+  /** All access log lines so far, those of sidecars that ended too. */
+  // biome-ignore lint/suspicious/noExplicitAny: any JSON object
+  log(): any[] {
+    const lines = this.sidecars.flatMap((each) => each.log().split('\n'));
+    return lines.filter((line) => line.startsWith('{') && line.endsWith('}')).map((line) => JSON.parse(line));
+  }
+}
