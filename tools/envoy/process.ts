@@ -142,7 +142,8 @@ export class Envoy implements AsyncDisposable {
 
   /** A counter or gauge; 0 if Envoy has none of this name. */
   async stat(name: string): Promise<number> {
-    const page = await this.admin(`/stats?filter=^${name.replaceAll('.', '\\.')}$&format=json`);
+    const pattern = `^${name.replaceAll(/[.|]/g, '\\$&')}$`;
+    const page = await this.admin(`/stats?filter=${encodeURIComponent(pattern)}&format=json`);
     return JSON.parse(page).stats.find((each: { name?: string }) => each.name === name)?.value ?? 0;
   }
 

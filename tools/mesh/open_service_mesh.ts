@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFileSync, cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { MODULE, ROOT } from '../envoy/binary.ts';
-import { Authority } from '../envoy/certificates.ts';
+import { Authority, type Certificate } from '../envoy/certificates.ts';
 import { Namespaces, NODE_ADDRESS, run, SEARCH_PATH } from './namespaces.ts';
 import { Pod } from './pod.ts';
 
@@ -97,6 +98,35 @@ export class OpenServiceMesh implements AsyncDisposable {
     const [ip, ...rest] = [...this.namespaces.inside(pod), 'setpriv', '--pdeathsig', 'KILL', ...command];
     const env = { ...process.env, PATH: SEARCH_PATH };
     return spawn(ip, rest, { stdio: ['pipe', 'pipe', 'inherit'], env });
+  }
+
+  /** Runs a command inside a pod, or on the node, to its end; what it wrote. Throws with its errors if it fails. */
+  async ask(pod: string, ...command: string[]): Promise<string> {
+    const [ip, ...rest] = [...this.namespaces.inside(pod), ...command];
+    const env = { ...process.env, PATH: SEARCH_PATH };
+    return (await promisify(execFile)(ip, rest, { env, timeout: 10_000 })).stdout;
+  }
+
+  /** An authority beside the one that the mesh began with. */
+  anotherAuthority(): Authority {
+    return new Authority(join(this.folder, 'authority-2'));
+  }
+
+  /** Asks a server as a proxy of the mesh that shows this certificate: what is said, answers and TLS errors alike. */
+  knock(server: Pod, { chain, key }: Certificate): Promise<string> {
+    const tls = [
+      '-servername',
+      'bookstore.bookstore.svc.cluster.local',
+      '-alpn',
+      'osm,http/1.1',
+      '-cert',
+      chain,
+      '-key',
+      key,
+    ];
+    const request = 'printf "GET /knock HTTP/1.1\\r\\nhost: a\\r\\nconnection: close\\r\\n\\r\\n"';
+    const client = `openssl s_client -connect ${server.address}:14001 ${tls.join(' ')} -ign_eof 2>&1 || true`;
+    return this.ask('node', 'sh', '-c', `${request} | ${client}`);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -65,14 +65,24 @@ export class Pod {
     return fingerprintOf(this.certificate);
   }
 
-  /** Replaces a resource, as a control plane would: the file is moved into place. */
+  /** A resource as it is now: a file of YAML. */
+  read(file: string): string {
+    return readFileSync(join(this.folder, 'xds', file), 'utf8');
+  }
+
+  /** Adds a resource, or replaces it, as a control plane would: the file is moved into place. */
+  add(file: string, text: string): void {
+    const next = join(this.folder, 'next');
+    writeFileSync(next, text);
+    renameSync(next, join(this.folder, 'xds', file));
+  }
+
+  /** Changes a resource. */
   update(file: string, edit: (text: string) => string): void {
-    const path = join(this.folder, 'xds', file);
-    const old = readFileSync(path, 'utf8');
+    const old = this.read(file);
     const edited = edit(old);
     if (edited === old) throw new Error(`${file} of ${this.name} is as before`);
-    writeFileSync(`${path}.next`, edited);
-    renameSync(`${path}.next`, path);
+    this.add(file, edited);
   }
 
   /** Gives the sidecar a new certificate and these roots to believe in, all at once: as Kubernetes mounts secrets. */
