@@ -44,6 +44,11 @@ build: packages $(MODULE) ## The module: build/metadata_exchange.wasm
 .PHONY: debug
 debug: packages build/metadata_exchange.debug.wasm ## The module with names, assertions and a source map
 
+.PHONY: mesh
+mesh: packages envoy $(MODULE) ## Open Service Mesh's shape in network namespaces, as root, until Ctrl-C
+	@tools/install-tools.sh openssl ip iptables setpriv
+	@$(BIN)/tsx tools/open-service-mesh.ts
+
 .PHONY: certificates
 certificates: packages ## Certificates for the configurations that speak TLS: build/certificates
 	@tools/install-tools.sh openssl

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Authority } from '../../tools/envoy/certificates.ts';
+import { ownPrefix } from '../../tools/mesh/namespaces.ts';
 import { BOOKSTORE, LIBRARY, OpenServiceMesh } from '../../tools/mesh/open_service_mesh.ts';
 import type { Pod } from '../../tools/mesh/pod.ts';
 import { answeredBy, Shopping } from './shopping.ts';
@@ -13,7 +14,7 @@ describe('Open Service Mesh as it is, in network namespaces', { timeout: 60_000 
   let servers: Pod[];
 
   beforeAll(async () => {
-    mesh = await OpenServiceMesh.start({ prefix: `osm-${process.pid}`, drainSeconds: 2 });
+    mesh = await OpenServiceMesh.start({ prefix: ownPrefix(), drainSeconds: 1 });
     clients = [mesh.pods.bookbuyer, mesh.pods.bookthief];
     servers = [mesh.pods['bookstore-v1'], mesh.pods['bookstore-v2']];
   }, 60_000);
@@ -109,7 +110,7 @@ describe('Open Service Mesh as it is, in network namespaces', { timeout: 60_000 
         return [...resources, '\n', original.replace(old, added).replace('eds-bookstore', 'eds-copy')].join('');
       };
       const split = `weighted_clusters: { clusters: [{ name: ${old}, weight: 50 }, { name: ${added}, weight: 50 }] }`;
-      await Shopping.during(mesh, async (shopping) => {
+      await Shopping.during(mesh, async () => {
         for (const pod of clients) {
           pod.add('eds-copy.14002.yaml', pod.read('eds-bookstore.14002.yaml').replace(old, added));
           pod.update('cds.yaml', withCopy);
@@ -159,8 +160,7 @@ describe('Open Service Mesh as it is, in network namespaces', { timeout: 60_000 
       const [first, second] = [mesh.authority, mesh.anotherAuthority()];
       const roots = (...of: Authority[]) => Buffer.concat(of.map((each) => readFileSync(each.root)));
       const steps: [string, Authority, Buffer][] = [
-        ['new certificates', first, roots(first)],
-        ['both authorities are believed', first, roots(first, second)],
+        ['new certificates, and both authorities are believed', first, roots(first, second)],
         ['certificates of the new authority', second, roots(first, second)],
         ['the old authority is forgotten', second, roots(second)],
       ];
@@ -182,12 +182,10 @@ describe('Open Service Mesh as it is, in network namespaces', { timeout: 60_000 
     it('sidecars of both sides are replaced by a hot restart', async () => {
       const restarted = [mesh.pods.bookbuyer, mesh.pods['bookstore-v1'], mesh.pods['bookstore-v2']];
       await Shopping.during(mesh, async (shopping) => {
-        for (const pod of restarted) {
-          const before = pod.sidecar;
-          await pod.start('hot');
-          await pod.sidecar.until('the one before has ended', () => !before.running);
-          await shopping.untilLogged('the new one serves', [pod], () => true);
-        }
+        const before = restarted.map((pod) => pod.sidecar);
+        await Promise.all(restarted.map((pod) => pod.start('hot')));
+        for (const each of before) await each.until('it has handed over and ended', () => !each.running);
+        await shopping.untilLogged('the new ones serve', restarted, () => true);
       });
       for (const pod of restarted) expect(await pod.sidecar.stat('server.hot_restart_epoch')).toBe(1);
     });

@@ -90,7 +90,7 @@ export class Shopping {
     const before = this.shoppers.map((each) => each.bought.length);
     await this.until(what, () =>
       this.shoppers.every(({ bought }, i) => {
-        return bought.length >= before[i] + ENOUGH && bought.slice(-ENOUGH).every((each) => each.status && holds(each));
+        return bought.length >= before[i] + ENOUGH && bought.slice(-ENOUGH).every(holds);
       }),
     );
   }
@@ -109,6 +109,8 @@ export class Shopping {
 
   private async until(what: string, holds: () => boolean): Promise<void> {
     for (const end = Date.now() + 20_000; !holds(); await sleep(50)) {
+      const lost = this.shoppers.flatMap(({ bought }) => bought).find(({ status }) => status !== 200);
+      if (lost) throw new Error(`a request was lost, waiting until ${what}: ${JSON.stringify(lost)}`);
       if (Date.now() > end) throw new Error(`waiting until ${what}: it took too long\n${this.newest()}`);
     }
   }

@@ -48,11 +48,19 @@ export class Envoy implements AsyncDisposable {
     /** How many hot restarts came before. */
     private readonly epoch: number,
   ) {
-    const append = (chunk: Buffer) => {
-      this.output += chunk.toString();
-    };
-    process.stdout?.on('data', append);
-    process.stderr?.on('data', append);
+    for (const stream of [process.stdout, process.stderr]) {
+      // Whole lines only: the two must not cut each other's in halves.
+      let rest = '';
+      stream?.setEncoding('utf8').on('data', (chunk: string) => {
+        const text = rest + chunk;
+        const end = text.lastIndexOf('\n') + 1;
+        this.output += text.slice(0, end);
+        rest = text.slice(end);
+      });
+      stream?.on('end', () => {
+        this.output += rest;
+      });
+    }
     this.exit = once(process, 'exit');
   }
 

@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 
 /** Pods without Kubernetes: network namespaces, on a bridge that is in a namespace too. This machine's network is not touched. */
+
+/** Names of namespaces that a test may use: they say whose they are, so that those of the dead can be removed. */
+export const ownPrefix = () => `test-${process.pid}`;
+const OWNED = /^test-(\d+)-/;
+
+/** Where iproute2 keeps them. */
+const NAMESPACES = '/run/netns';
 
 /** The bridge's address, which is the pods' way to everywhere else. */
 export const NODE_ADDRESS = '10.244.0.1';
@@ -13,6 +20,7 @@ export class Namespaces implements Disposable {
   /** `prefix` begins the names of all namespaces. Throws one sentence where there can be none. */
   constructor(private readonly prefix: string) {
     try {
+      forgetTheDead();
       const node = this.add('node');
       run('ip', '-n', node, 'link', 'add', 'bridge', 'type', 'bridge');
       run('ip', '-n', node, 'address', 'add', `${NODE_ADDRESS}/24`, 'dev', 'bridge');
@@ -20,7 +28,7 @@ export class Namespaces implements Disposable {
     } catch (error) {
       this[Symbol.dispose]();
       throw new Error(
-        `Network namespaces cannot be made here (root and a Linux with veth and bridge are needed): ${error}`,
+        `Network namespaces cannot be made here (root is needed, and a Linux with veth and bridge): ${(error as Error).message}`,
       );
     }
   }
@@ -53,11 +61,20 @@ export class Namespaces implements Disposable {
 
   private add(name: string): string {
     const namespace = this.nameOf(name);
-    if (existsSync(`/run/netns/${namespace}`)) run('ip', 'netns', 'delete', namespace);
+    if (existsSync(`${NAMESPACES}/${namespace}`)) run('ip', 'netns', 'delete', namespace);
     run('ip', 'netns', 'add', namespace);
     this.made.push(namespace);
     run('ip', '-n', namespace, 'link', 'set', 'lo', 'up');
     return namespace;
+  }
+}
+
+/** Removes the namespaces of tests that were killed. */
+function forgetTheDead(): void {
+  if (!existsSync(NAMESPACES)) return;
+  for (const name of readdirSync(NAMESPACES)) {
+    const owner = OWNED.exec(name)?.[1];
+    if (owner && !existsSync(`/proc/${owner}`)) run('ip', 'netns', 'delete', name);
   }
 }
 

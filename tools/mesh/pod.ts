@@ -24,6 +24,9 @@ export class Pod {
   certificate!: Certificate;
   private readonly sidecars: Envoy[] = [];
   private volumes = 0;
+  // biome-ignore lint/suspicious/noExplicitAny: any JSON object
+  private readonly lines: any[] = [];
+  private readonly logRead = new Map<Envoy, number>();
 
   constructor(
     readonly name: string,
@@ -99,7 +102,14 @@ export class Pod {
   /** All access log lines so far, those of sidecars that ended too. */
   // biome-ignore lint/suspicious/noExplicitAny: any JSON object
   log(): any[] {
-    const lines = this.sidecars.flatMap((each) => each.log().split('\n'));
-    return lines.filter((line) => line.startsWith('{') && line.endsWith('}')).map((line) => JSON.parse(line));
+    // Read once only: who waits for a line asks often.
+    for (const sidecar of this.sidecars) {
+      const text = sidecar.log();
+      const end = text.lastIndexOf('\n') + 1;
+      const lines = text.slice(this.logRead.get(sidecar) ?? 0, end).split('\n');
+      this.logRead.set(sidecar, end);
+      this.lines.push(...lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line)));
+    }
+    return this.lines;
   }
 }
