@@ -193,7 +193,7 @@ describe('Open Service Mesh as it is, in network namespaces', { timeout: 60_000 
     it("a server's sidecar is killed, and started again", async () => {
       const [stays, dies] = servers;
       await Shopping.during(mesh, async (shopping) => {
-        await dies.stop();
+        await shopping.kill(dies);
         await shopping.untilAll('the other one answers', (each) => answeredBy(each).bookstore === stays.name);
         await dies.start();
         await shopping.untilLogged('it is back', [dies], () => true);

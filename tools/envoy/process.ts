@@ -20,6 +20,8 @@ export interface EnvoyOptions {
   version?: string;
   /** How long an old listener's connections may go on after an update: `--drain-time-s`; 600 unless told. */
   drainSeconds?: number;
+  /** Old connections are asked to end at once, and not one after the other in that time: where it is short. */
+  drainAtOnce?: boolean;
   /** What relative paths in the configuration start from; the project's root unless told. */
   folder?: string;
   /** Put before the command: what runs it elsewhere, such as in a network namespace. */
@@ -80,6 +82,7 @@ export class Envoy implements AsyncDisposable {
       args.push('--drain-time-s', String(options.drainSeconds));
       args.push('--parent-shutdown-time-s', String(options.drainSeconds + 1));
     }
+    if (options.drainAtOnce) args.push('--drain-strategy', 'immediate');
     const root = options.folder ?? ROOT;
     const [command, ...rest] = [...(options.runner ?? []), envoyBinary(options.version), ...args];
     const process = spawn(command, rest, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });

@@ -53,7 +53,8 @@ export class Pod {
     const runner = [...this.inside, 'setpriv', '--regid', SIDECAR_GROUP, '--clear-groups'];
     const successorOf = how === 'hot' ? this.sidecar : undefined;
     const { name, folder, drainSeconds } = this;
-    this.sidecars.push(await Envoy.start(config, { name, folder, runner, drainSeconds, successorOf }));
+    const options = { name, folder, runner, drainSeconds, drainAtOnce: true, successorOf };
+    this.sidecars.push(await Envoy.start(config, options));
     // An Envoy without listeners is live, too.
     if ((await this.sidecar.stat('listener_manager.lds.update_rejected')) > 0)
       throw new Error(`${name} refused its listeners:\n${this.sidecar.log().slice(-4000)}`);
