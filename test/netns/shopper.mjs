@@ -28,7 +28,7 @@ function ask() {
 }
 
 // Nobody waits for more than so many answers.
-const clock = setInterval(() => open < 20 && ask(), 12);
+const clock = setInterval(() => open < 20 && ask(), 20);
 process.stdin.on('end', () => {
   clearInterval(clock);
   const end = setInterval(() => {

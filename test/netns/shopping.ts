@@ -26,7 +26,7 @@ export const answeredBy = (bought: Bought): { bookstore: string; path: string; h
   JSON.parse(bought.body);
 
 /** How many answers make sure that something is so: more than can be under way, and new connections among them. */
-export const ENOUGH = 40;
+export const ENOUGH = 30;
 
 let trips = 0;
 
@@ -115,7 +115,7 @@ export class Shopping {
   }
 
   private async until(what: string, holds: () => boolean): Promise<void> {
-    for (const end = Date.now() + 20_000; !holds(); await sleep(50)) {
+    for (const end = Date.now() + 40_000; !holds(); await sleep(50)) {
       const lost = this.shoppers.flatMap(({ bought }) => bought).find(({ status }) => status !== 200);
       if (lost) throw new Error(`a request was lost, waiting until ${what}: ${JSON.stringify(lost)}`);
       if (Date.now() > end) throw new Error(`waiting until ${what}: it took too long\n${this.newest()}`);
