@@ -16,7 +16,7 @@ demo: packages envoy $(MODULE) ## Two real Envoys tell each other who they are (
 	@$(BIN)/tsx tools/demo.ts
 
 .PHONY: test
-test: packages envoys $(MODULE) build/codecs.wasm certificates ## Every test, on real Envoys, as processes and in containers
+test: packages envoys $(MODULE) build/codecs.wasm certificates ## Every test, on real Envoys, as processes, in containers and in network namespaces
 	@tools/install-docker.sh
 	@tools/install-tools.sh ip iptables setpriv
 	@echo "==> tests"
