@@ -8,6 +8,9 @@ import { BOOKSTORE, LIBRARY, OpenServiceMesh } from '../../tools/mesh/open_servi
 import type { Pod } from '../../tools/mesh/pod.ts';
 import { answeredBy, Shopping } from './shopping.ts';
 
+// biome-ignore lint/suspicious/noExplicitAny: any JSON object
+type Line = any;
+
 describe('Open Service Mesh as it is, in network namespaces', { timeout: 60_000 }, () => {
   let mesh: OpenServiceMesh;
   let clients: Pod[];
@@ -67,7 +70,7 @@ describe('Open Service Mesh as it is, in network namespaces', { timeout: 60_000 
   });
 
   describe('loses no request and mistakes nobody while', () => {
-    it('EDS takes a pod away, its sidecar is started anew, and EDS brings it back', async () => {
+    it('EDS takes a pod away, another one gets its address, and EDS brings that', async () => {
       const [stays, goes] = servers;
       const files = ['eds-bookstore.14001.yaml', 'eds-bookstore.14002.yaml'];
       const without = (text: string) => text.replace(new RegExp(`^.*${goes.address}.*\n`, 'm'), '');
@@ -75,11 +78,15 @@ describe('Open Service Mesh as it is, in network namespaces', { timeout: 60_000 
         const all = new Map(files.map((file) => [file, clients[0].read(file)]));
         for (const pod of clients) for (const file of files) pod.update(file, without);
         await shopping.untilAll('one pod is left', (each) => answeredBy(each).bookstore === stays.name);
-        await goes.stop();
+        await shopping.kill(goes);
         await shopping.goOn();
+        goes.replace('bookstore-v2-another');
         await goes.start();
         for (const pod of clients) for (const file of files) pod.update(file, () => all.get(file) as string);
+        const back = ({ host, peer_name }: Line) =>
+          !host.startsWith(goes.address) || peer_name === 'bookstore-v2-another';
         await shopping.untilLogged('it is back', [goes], () => true);
+        await shopping.untilLogged('clients know that it is another', clients, back);
       });
       expect(new Set(bought.map((each) => answeredBy(each).bookstore)).size).toBe(2);
     });

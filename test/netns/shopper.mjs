@@ -10,7 +10,10 @@ let open = 0;
 
 function ask() {
   const n = count++;
-  const request = { host, port: ports[n % ports.length], path: `${path}/${n}`, agent: n % 3 ? kept : false };
+  // Some are under way for long: whatever changes, changes in the midst of them.
+  const wait = n % 7 ? '' : '?wait=400';
+  const agent = n % 3 && !wait ? kept : false;
+  const request = { host, port: ports[n % ports.length], path: `${path}/${n}${wait}`, agent };
   const done = (outcome) => {
     open--;
     console.log(JSON.stringify({ path: request.path, port: request.port, ...outcome }));

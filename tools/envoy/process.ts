@@ -182,6 +182,9 @@ export class Envoy implements AsyncDisposable {
   async stop(): Promise<void> {
     this.process.kill('SIGKILL');
     await this.exit;
+    // What it shared with a successor; who is killed leaves it behind.
+    if (existsSync(join(this.folder, BASE_ID)))
+      rmSync(`/dev/shm/envoy_shared_memory_${this.baseId()}0`, { force: true });
     rmSync(this.folder, { recursive: true, force: true });
   }
 

@@ -17,7 +17,8 @@ export interface Says {
 
 /** A pod of the mesh: its files, and its sidecar, which reads them again when they are replaced. */
 export class Pod {
-  readonly says: Says;
+  /** What its sidecars said of themselves so far: another pod may get the address of one that ended. */
+  readonly identities: Says[] = [];
   /** The name in its certificate. */
   readonly spiffe: string;
   /** The certificate that it shows. */
@@ -35,9 +36,25 @@ export class Pod {
     private readonly inside: string[],
     private readonly drainSeconds = 600,
   ) {
-    const { node } = parse(readFileSync(join(folder, 'bootstrap.yaml'), 'utf8'));
-    this.says = { id: node.id, metadata: node.metadata['istio.io/metadata'] };
+    this.readIdentity();
     this.spiffe = spiffe(this.says.metadata.NAMESPACE, this.says.metadata.SERVICE_ACCOUNT);
+  }
+
+  /** What its sidecar says of itself. */
+  get says(): Says {
+    return this.identities.at(-1) as Says;
+  }
+
+  /** The next sidecar to start is that of another pod of the same workload, at the same address. */
+  replace(name: string): void {
+    const path = join(this.folder, 'bootstrap.yaml');
+    writeFileSync(path, readFileSync(path, 'utf8').replaceAll(this.says.metadata.NAME, name));
+    this.readIdentity();
+  }
+
+  private readIdentity(): void {
+    const { node } = parse(readFileSync(join(this.folder, 'bootstrap.yaml'), 'utf8'));
+    this.identities.push({ id: node.id, metadata: node.metadata['istio.io/metadata'] });
   }
 
   /** The sidecar that runs now. */
