@@ -109,7 +109,7 @@ describe('Open Service Mesh as it is, in network namespaces', { timeout: 60_000 
     });
 
     it('CDS replaces a cluster and adds one, and RDS sends half of the requests there', async () => {
-      const changed = (text: string) => text.replaceAll('connect_timeout: 1s', 'connect_timeout: 2s');
+      const changed = (text: string) => text.replaceAll('connect_timeout: 2s', 'connect_timeout: 3s');
       const [old, added] = ['bookstore/bookstore|14002', 'bookstore/bookstore-copy|14002'];
       const withCopy = (text: string) => {
         const resources = changed(text).split(/^(?= {2}- )/m);

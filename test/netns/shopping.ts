@@ -49,11 +49,14 @@ class Shopper {
     });
   }
 
-  /** Ends when all that it asked for is answered. */
-  async stop(): Promise<void> {
+  /** Ends when all that it asked for is answered; whether it came to that. */
+  async stop(): Promise<boolean> {
     const ended = once(this.process, 'close');
     this.process.stdin?.end();
-    await ended;
+    const patience = setTimeout(() => this.process.kill('SIGKILL'), 15_000);
+    const [, signal] = await ended;
+    clearTimeout(patience);
+    return signal === null;
   }
 }
 
@@ -69,13 +72,15 @@ export class Shopping {
   /** Does something while both clients send requests; then looks at each of them: none lost, nobody taken for another. */
   static async during(mesh: OpenServiceMesh, what: (shopping: Shopping) => Promise<void>): Promise<Bought[]> {
     const shopping = new Shopping(mesh);
+    let answered: boolean[];
     try {
       await shopping.goOn();
       await what(shopping);
       await shopping.goOn();
     } finally {
-      await Promise.all(shopping.shoppers.map((each) => each.stop()));
+      answered = await Promise.all(shopping.shoppers.map((each) => each.stop()));
     }
+    expect(answered, 'whether each client has all its answers').toEqual([true, true]);
     await shopping.check();
     return shopping.shoppers.flatMap((each) => each.bought);
   }

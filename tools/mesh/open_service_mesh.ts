@@ -76,7 +76,11 @@ export class OpenServiceMesh implements AsyncDisposable {
   private addPod(name: PodName, address: string, side: 'client' | 'server', options: MeshOptions): void {
     const inside = this.namespaces.addPod(name, address);
     const [command, ...rest] = inside;
-    run(command, ...rest, join(FOLDER, 'init-iptables.sh'), ...(name === BY_TPROXY ? ['--tproxy'] : []));
+    try {
+      run(command, ...rest, join(FOLDER, 'init-iptables.sh'), ...(name === BY_TPROXY ? ['--tproxy'] : []));
+    } catch (error) {
+      throw new Error(`Redirection by iptables cannot be used here: ${(error as Error).message}`);
+    }
     const folder = join(this.folder, name);
     cpSync(join(FOLDER, side), join(folder, 'xds'), { recursive: true });
     copyFileSync(join(FOLDER, `${name}.yaml`), join(folder, 'bootstrap.yaml'));
