@@ -11,7 +11,10 @@ void Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')]).then(() =
   running = false;
 });
 
-await using mesh = await OpenServiceMesh.start({ prefix: 'osm' });
+await using mesh = await OpenServiceMesh.start({ prefix: 'osm' }).catch((error: Error) => {
+  console.error(error.message);
+  process.exit(1);
+});
 const pods = Object.values(mesh.pods);
 for (const { name, address } of pods) console.log(`${name.padEnd(14)}${address}`);
 console.log(`

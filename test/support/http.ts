@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http';
+import https from 'node:https';
 import type { AddressInfo } from 'node:net';
 
 /** The headers that proxies exchange unless configured otherwise. */
@@ -106,14 +107,15 @@ export interface Request {
   trailers?: Record<string, string>;
 }
 
-/** Sends one HTTP/1.1 request on a connection of its own. */
-export function send(port: number, options: Request = {}): Promise<Answer> {
+/** Sends one HTTP/1.1 request on a connection of its own, over TLS if there are options for that. */
+export function send(port: number, options: Request = {}, tls?: https.RequestOptions): Promise<Answer> {
   const { method = 'GET', path = '/', body, trailers } = options;
   return new Promise((resolve, reject) => {
     const raw = ['host', 'test', ...(options.headers ?? [])];
     if (trailers) raw.push('transfer-encoding', 'chunked', 'te', 'trailers');
     else if (body !== undefined) raw.push('content-length', String(Buffer.byteLength(body)));
-    const request = http.request({ host: '127.0.0.1', port, method, path, agent: false, headers: raw as never });
+    const target = { host: '127.0.0.1', port, method, path, agent: false as const, headers: raw as never };
+    const request = tls ? https.request({ ...target, ...tls }) : http.request(target);
     request.on('error', reject);
     request.on('response', async (response) => {
       try {

@@ -2,10 +2,9 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import http2 from 'node:http2';
-import https from 'node:https';
 import tls from 'node:tls';
 import type { Certificate } from '../../tools/envoy/certificates.ts';
-import { type Answer, Headers, type Request } from './http.ts';
+import { type Answer, Headers, type Request, send } from './http.ts';
 
 /** Clients that speak TLS: over HTTP/1.1, HTTP/2, and byte by byte. */
 
@@ -31,22 +30,8 @@ function credentials({ root, host, spiffe, certificate }: Tls): tls.ConnectionOp
 }
 
 /** Sends one HTTP/1.1 request on a connection of its own. */
-export function sendHttps(port: number, by: Tls, { method, path = '/', headers = [], body }: Request): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const raw = ['host', by.host, ...headers] as never;
-    const options = { host: '127.0.0.1', port, method, path, agent: false, headers: raw, ...credentials(by) } as const;
-    const request = https.request(options, async (response) => {
-      try {
-        let text = '';
-        for await (const chunk of response) text += chunk;
-        const { statusCode: status = 0, trailers } = response;
-        resolve({ status, headers: new Headers(response.rawHeaders), body: text, trailers });
-      } catch (error) {
-        reject(error);
-      }
-    });
-    request.on('error', reject).end(body);
-  });
+export function sendHttps(port: number, by: Tls, request: Request): Promise<Answer> {
+  return send(port, request, credentials(by));
 }
 
 /** Sends HTTP/2 requests at the same time on one connection: all the answers. */

@@ -129,6 +129,17 @@ describe('a TLS gateway between strangers and the mesh', { timeout: 60_000 }, ()
       }
     });
 
+    it('believes no trailers', async () => {
+      const path = pathOf('trailers');
+      const trailers = { [METADATA]: forged, [ID]: 'forged' };
+      const [answer] = await ask([{ method: 'POST', path, headers: ATTEMPTS.forged, body: 'x', trailers }]);
+      expect(answer.status).toBe(200);
+      expectNoSecrets(path, answer);
+      const line = await logged(reviews, path);
+      expect(line.downstream_peer.id).toBe(gatewaySays.id);
+      expect(line.downstream_peer.metadata.value).toEqual(gatewaySays.metadata);
+    });
+
     it('turns away headers that a careless server would take for ours', async () => {
       const [answer] = await ask([{ path: '/reviews/_', headers: ['x_istio_peer_id', 'forged'] }]).catch(() => [
         undefined,
