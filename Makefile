@@ -18,7 +18,7 @@ demo: packages envoy $(MODULE) ## Two real Envoys tell each other who they are (
 .PHONY: test
 test: packages envoys $(MODULE) build/codecs.wasm certificates ## Every test, on real Envoys, as processes, in containers and in network namespaces
 	@tools/install-docker.sh
-	@tools/install-tools.sh ip iptables setpriv
+	@tools/install-tools.sh ip iptables setpriv curl
 	@echo "==> tests"
 	@$(BIN)/vitest run $(TESTS)
 

@@ -137,9 +137,13 @@ export class Shopping {
         bought.filter((each) => each.status !== 200),
         `what ${pod.name} lost, of ${bought.length} requests`,
       ).toEqual([]);
-      await this.until(`all lines of ${pod.name} are in its log`, () => {
-        const logged = new Set(pod.log().map((line) => line.path));
-        return bought.every(({ path }) => logged.has(path));
+      await this.until(`all that ${pod.name} asked for is logged, at both sides`, () => {
+        const paths = new Map([pod, ...this.servers()].map((each) => [each.name, new Set(byPath(each).keys())]));
+        return bought.every((each) => {
+          const { bookstore } = answeredBy(each);
+          const atServer = bookstore === this.killed?.name || paths.get(bookstore)?.has(each.path);
+          return atServer && paths.get(pod.name)?.has(each.path);
+        });
       });
       const client = byPath(pod);
       const servers = this.servers().map((server) => [server, byPath(server)] as const);
