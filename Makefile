@@ -16,8 +16,9 @@ demo: packages envoy $(MODULE) ## Two real Envoys tell each other who they are (
 	@$(BIN)/tsx tools/demo.ts
 
 .PHONY: test
-test: packages envoys $(MODULE) build/codecs.wasm build/reader.wasm build/bench/floor.wasm ## Every test, on real Envoys, as processes and in containers
+test: packages envoys $(MODULE) build/codecs.wasm build/reader.wasm build/bench/floor.wasm certificates ## Every test, on real Envoys, as processes, in containers and in network namespaces
 	@tools/install-docker.sh
+	@tools/install-tools.sh ip iptables setpriv curl
 	@echo "==> tests"
 	@$(BIN)/vitest run $(TESTS)
 
@@ -47,6 +48,16 @@ build: packages $(MODULE) ## The module: build/metadata_exchange.wasm
 
 .PHONY: debug
 debug: packages build/metadata_exchange.debug.wasm ## The module with names, assertions and a source map
+
+.PHONY: mesh
+mesh: packages envoy $(MODULE) ## Open Service Mesh's shape in network namespaces, as root, until Ctrl-C
+	@tools/install-tools.sh openssl ip iptables setpriv
+	@$(BIN)/tsx tools/open-service-mesh.ts
+
+.PHONY: certificates
+certificates: packages ## Certificates for the configurations that speak TLS: build/certificates
+	@tools/install-tools.sh openssl
+	@$(BIN)/tsx tools/certificates.ts
 
 .PHONY: lint
 lint: packages ## Formatting, linting, types, and the documentation's generated tables

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Bootstrap, Envoy, validate } from '../../tools/envoy/process.ts';
 import { shipped, shippedFiles, shippedIdentity } from '../../tools/envoy/shipped.ts';
 import { type Answer, ID, METADATA, send } from '../support/http.ts';
+import { logged } from '../support/shipped.ts';
 import { struct } from '../support/struct.ts';
 
 const PRODUCTPAGE = 'envoy/sidecar-pair/productpage.yaml';
@@ -57,14 +58,6 @@ async function startReviews(): Promise<[Envoy, number]> {
 function alsoLog(config: Bootstrap, field: string, format: string): void {
   const manager = config.static_resources.listeners[0].filter_chains[0].filters[0].typed_config;
   manager.access_log[0].typed_config.log_format.json_format[field] = format;
-}
-
-/** The access log's line of a request. */
-// biome-ignore lint/suspicious/noExplicitAny: any JSON object
-async function logged(envoy: Envoy, path: string): Promise<any> {
-  const line = () => envoy.log().match(new RegExp(`^\\{.*"path":"${path}".*\\}$`, 'm'))?.[0];
-  await envoy.until(`${path} is in the access log`, () => line() !== undefined);
-  return JSON.parse(line()!);
 }
 
 describe('the sidecar pair', { timeout: TIMEOUT }, () => {

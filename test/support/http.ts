@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http';
+import https from 'node:https';
 import type { AddressInfo } from 'node:net';
 
 /** The headers that proxies exchange unless configured otherwise. */
@@ -107,15 +108,19 @@ export interface Request {
   trailers?: Record<string, string>;
 }
 
-/** Sends one HTTP/1.1 request on a connection of its own, to a port of this machine or to a socket of this path. */
-export function send(to: number | string, options: Request = {}): Promise<Answer> {
+/**
+ * Sends one HTTP/1.1 request on a connection of its own, to a port of this machine or to a socket of this path; over TLS
+ * if there are options for that.
+ */
+export function send(to: number | string, options: Request = {}, tls?: https.RequestOptions): Promise<Answer> {
   const { method = 'GET', path = '/', host = 'test', body, trailers } = options;
   const server = typeof to === 'number' ? { host: '127.0.0.1', port: to } : { socketPath: to };
   return new Promise((resolve, reject) => {
     const raw = ['host', host, ...(options.headers ?? [])];
     if (trailers) raw.push('transfer-encoding', 'chunked', 'te', 'trailers');
     else if (body !== undefined) raw.push('content-length', String(Buffer.byteLength(body)));
-    const request = http.request({ ...server, method, path, agent: false, headers: raw as never });
+    const target = { ...server, method, path, agent: false as const, headers: raw as never };
+    const request = tls ? https.request({ ...target, ...tls }) : http.request(target);
     request.on('error', reject);
     request.on('response', async (response) => {
       try {

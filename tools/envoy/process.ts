@@ -2,8 +2,9 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { envoyBinary, ROOT } from './binary.ts';
@@ -19,7 +20,18 @@ export interface EnvoyOptions {
   version?: string;
   /** How long an old listener's connections may go on after an update: `--drain-time-s`; 600 unless told. */
   drainSeconds?: number;
+  /** Old connections are asked to end at once, and not one after the other in that time: where it is short. */
+  drainAtOnce?: boolean;
+  /** What relative paths in the configuration start from; the project's root unless told. */
+  folder?: string;
+  /** Put before the command: what runs it elsewhere, such as in a network namespace. */
+  runner?: string[];
+  /** A running Envoy that this one takes over from, its sockets included: a hot restart. It ends when it has drained. */
+  successorOf?: Envoy;
 }
+
+/** The file with an Envoy's base id, in its folder. */
+const BASE_ID = 'base-id';
 
 /** A bootstrap configuration: envoy.config.bootstrap.v3.Bootstrap as JSON. */
 // biome-ignore lint/suspicious/noExplicitAny: Envoy's configuration is checked by Envoy
@@ -34,12 +46,23 @@ export class Envoy implements AsyncDisposable {
     readonly name: string,
     private readonly process: ChildProcess,
     private readonly folder: string,
+    private readonly root: string,
+    /** How many hot restarts came before. */
+    private readonly epoch: number,
   ) {
-    const append = (chunk: Buffer) => {
-      this.output += chunk.toString();
-    };
-    process.stdout?.on('data', append);
-    process.stderr?.on('data', append);
+    for (const stream of [process.stdout, process.stderr]) {
+      // Whole lines only: the two must not cut each other's in halves.
+      let rest = '';
+      stream?.setEncoding('utf8').on('data', (chunk: string) => {
+        const text = rest + chunk;
+        const end = text.lastIndexOf('\n') + 1;
+        this.output += text.slice(0, end);
+        rest = text.slice(end);
+      });
+      stream?.on('end', () => {
+        this.output += rest;
+      });
+    }
     this.exit = once(process, 'exit');
   }
 
@@ -49,19 +72,30 @@ export class Envoy implements AsyncDisposable {
     writeFileSync(join(folder, 'envoy.json'), JSON.stringify({ admin: { address: anyPort() }, ...config }));
     const args = ['-c', join(folder, 'envoy.json'), '--admin-address-path', join(folder, 'admin')];
     // A base id of its own, and not --disable-hot-restart: so it dies with us, however we end.
-    args.push('--use-dynamic-base-id', '--concurrency', String(options.workers ?? 1), '--log-level', 'warning');
+    const before = options.successorOf;
+    if (before) args.push('--base-id', before.baseId(), '--restart-epoch', String(before.epoch + 1));
+    else args.push('--use-dynamic-base-id', '--base-id-path', join(folder, BASE_ID));
+    args.push('--concurrency', String(options.workers ?? 1), '--log-level', 'warning');
     args.push('--file-flush-interval-msec', '20');
     if (options.componentLogLevel) args.push('--component-log-level', options.componentLogLevel);
-    if (options.drainSeconds !== undefined) args.push('--drain-time-s', String(options.drainSeconds));
-    // Relative paths in a configuration are the project's.
-    const process = spawn(envoyBinary(options.version), args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'] });
-    const envoy = new Envoy(options.name ?? 'envoy', process, folder);
+    if (options.drainSeconds !== undefined) {
+      args.push('--drain-time-s', String(options.drainSeconds));
+      args.push('--parent-shutdown-time-s', String(options.drainSeconds + 1));
+    }
+    if (options.drainAtOnce) args.push('--drain-strategy', 'immediate');
+    const root = options.folder ?? ROOT;
+    const [command, ...rest] = [...(options.runner ?? []), envoyBinary(options.version), ...args];
+    const process = spawn(command, rest, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+    const envoy = new Envoy(options.name ?? 'envoy', process, folder, root, before ? before.epoch + 1 : 0);
+    if (before) writeFileSync(join(folder, BASE_ID), before.baseId());
     try {
       await envoy.until('it is live', async () => {
         if (process.exitCode !== null || process.signalCode !== null) throw new Error('it ended');
         if (!existsSync(join(folder, 'admin'))) return false;
-        const ready = await fetch(`http://${envoy.adminAddress()}/ready`).catch(() => undefined);
-        return ready?.ok;
+        return await envoy.admin('/ready').then(
+          (page) => page.startsWith('LIVE'),
+          () => false,
+        );
       });
     } catch (error) {
       await envoy.stop();
@@ -80,15 +114,33 @@ export class Envoy implements AsyncDisposable {
     return this.process.exitCode === null && this.process.signalCode === null;
   }
 
-  /** Host and port of the admin page. */
+  /** Host and port of the admin page, or the path of its socket. */
   adminAddress(): string {
     return readFileSync(join(this.folder, 'admin'), 'utf8');
   }
 
   /** A page of the admin interface. */
-  async admin(path: string, method = 'GET'): Promise<string> {
-    const response = await fetch(`http://${this.adminAddress()}${path}`, { method });
-    return await response.text();
+  admin(path: string, method = 'GET'): Promise<string> {
+    const address = this.adminAddress();
+    const [host, port] = address.split(':');
+    const at = port ? { host, port } : { socketPath: resolve(this.root, address) };
+    return new Promise((resolve, reject) => {
+      const request = http.request({ ...at, path, method, agent: false }, async (response) => {
+        try {
+          let page = '';
+          for await (const chunk of response.setEncoding('utf8')) page += chunk;
+          resolve(page);
+        } catch (error) {
+          reject(error);
+        }
+      });
+      request.on('error', reject).end();
+    });
+  }
+
+  /** What an Envoy and its successors share. */
+  private baseId(): string {
+    return readFileSync(join(this.folder, BASE_ID), 'utf8').trim();
   }
 
   /** The port that a listener got. */
@@ -101,7 +153,8 @@ export class Envoy implements AsyncDisposable {
 
   /** A counter or gauge; 0 if Envoy has none of this name. */
   async stat(name: string): Promise<number> {
-    const page = await this.admin(`/stats?filter=^${name.replaceAll('.', '\\.')}$&format=json`);
+    const pattern = `^${name.replaceAll(/[.|]/g, '\\$&')}$`;
+    const page = await this.admin(`/stats?filter=${encodeURIComponent(pattern)}&format=json`);
     return JSON.parse(page).stats.find((each: { name?: string }) => each.name === name)?.value ?? 0;
   }
 
@@ -129,6 +182,9 @@ export class Envoy implements AsyncDisposable {
   async stop(): Promise<void> {
     this.process.kill('SIGKILL');
     await this.exit;
+    // What it shared with a successor; who is killed leaves it behind.
+    if (existsSync(join(this.folder, BASE_ID)))
+      rmSync(`/dev/shm/envoy_shared_memory_${this.baseId()}0`, { force: true });
     rmSync(this.folder, { recursive: true, force: true });
   }
 
