@@ -21,6 +21,11 @@ test: packages envoys $(MODULE) build/codecs.wasm ## Every test, on real Envoys,
 	@echo "==> tests"
 	@$(BIN)/vitest run $(TESTS)
 
+.PHONY: test-istio
+test-istio: packages envoy image .cache/go/crane istio-programs ## The image, the resources and the exchange on Istio's own code
+	@echo "==> tests on Istio"
+	@ISTIO=1 $(BIN)/vitest run $(TESTS)
+
 .PHONY: soak
 soak: packages envoy $(MODULE) ## A million requests, hostile ones too, and what memory does (REQUESTS=n; BRIDGE=1)
 	@$(BIN)/tsx tools/soak.ts
@@ -40,6 +45,14 @@ flood: packages $(MODULE) ## What a flood of new peers costs, and one of collidi
 .PHONY: build
 build: packages $(MODULE) ## The module: build/metadata_exchange.wasm
 
+.PHONY: image
+image: packages $(MODULE) ## The module as a container image for Istio: build/image
+	@$(BIN)/tsx tools/image/build.ts
+
+.PHONY: push
+push: image $(if $(CRANE),,.cache/go/crane) ## Pushes the image: make push IMAGE=registry.example.com/name:tag
+	@$(BIN)/tsx tools/image/push.ts
+
 .PHONY: debug
 debug: packages build/metadata_exchange.debug.wasm ## The module with names, assertions and a source map
 
@@ -49,11 +62,13 @@ lint: packages ## Formatting, linting, types, and the README's generated table
 	@$(BIN)/biome check .
 	@$(BIN)/tsc -p .
 	@$(BIN)/tsx tools/configuration-table.ts --check
+	@$(BIN)/tsx tools/istio/copies.ts --check
 
 .PHONY: format
 format: packages ## Formats the sources, and makes the README's table again
 	@$(BIN)/biome check --write .
 	@$(BIN)/tsx tools/configuration-table.ts
+	@$(BIN)/tsx tools/istio/copies.ts
 
 .PHONY: clean
 clean: ## Removes what was built and downloaded
@@ -66,6 +81,19 @@ envoy: ## The pinned Envoy, unless ENVOY names another
 .PHONY: envoys
 envoys: ## Every Envoy that the tests run, unless ENVOY names another
 	@$(if $(ENVOY),,tools/install-envoy.sh --all)
+
+# Go decides itself what there is to build.
+.PHONY: istio-programs
+istio-programs:
+	@echo "==> Istio's own code: building what the tests run (some ten minutes the first time)"
+	@mkdir -p .cache/istio
+	@go=$$(tools/install-go.sh) && cd test/istio/go && $$go build -o ../../../.cache/istio/ ./... tool
+
+.cache/go/crane .cache/go/actionlint: tools/go/go.mod tools/go/go.sum
+	@echo "==> Go tools: building $(@F)"
+	@mkdir -p .cache/go
+	@go=$$(tools/install-go.sh) && cd tools/go && $$go build -o ../../.cache/go/ tool
+	@touch .cache/go/crane .cache/go/actionlint
 
 .PHONY: packages
 packages: node_modules/.package-lock.json

@@ -29,4 +29,6 @@ try {
 const { digest } = JSON.parse(readFileSync(join(LAYOUT, 'index.json'), 'utf8')).manifests[0];
 writeResources(join(ROOT, RESOURCES), image, digest);
 console.log(`==> pushed ${image}@${digest}`);
-console.log(`==> ${RESOURCES}: the resources of envoy/istio with this image; kubectl apply -f ${RESOURCES}/wasmplugin.yaml`);
+console.log(
+  `==> ${RESOURCES}: the resources of envoy/istio with this image; kubectl apply -f ${RESOURCES}/wasmplugin.yaml`,
+);

@@ -29,7 +29,9 @@ function indentOf(line: string): number {
 /** What is copied from a file: the configuration in a WasmPlugin, or all of another file. */
 function original(name: string): string[] {
   if (!name.endsWith('wasmplugin.yaml')) {
-    return readFileSync(join(ROOT, 'envoy', name.replace('../', '')), 'utf8').trimEnd().split('\n');
+    return readFileSync(join(ROOT, 'envoy', name.replace('../', '')), 'utf8')
+      .trimEnd()
+      .split('\n');
   }
   const lines = readFileSync(join(FOLDER, 'wasmplugin.yaml'), 'utf8').split('\n');
   const at = lines.findIndex((line) => line === '  pluginConfig:');
