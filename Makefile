@@ -87,7 +87,8 @@ envoys: ## Every Envoy that the tests run, unless ENVOY names another
 istio-programs:
 	@echo "==> Istio's own code: building what the tests run (some ten minutes the first time)"
 	@mkdir -p .cache/istio
-	@go=$$(tools/install-go.sh) && cd test/istio/go && $$go build -o ../../../.cache/istio/ ./... tool
+	@go=$$(tools/install-go.sh) && cd test/istio/go && $$go build -o ../../../.cache/istio/ ./... tool && \
+	  install -m 644 "$$($$go list -m -f '{{.Dir}}' istio.io/istio)/tools/packaging/common/envoy_bootstrap.json" ../../../.cache/istio/
 
 .cache/go/crane .cache/go/actionlint: tools/go/go.mod tools/go/go.sum
 	@echo "==> Go tools: building $(@F)"

@@ -2,6 +2,8 @@
 // Copyright the metadata-exchange authors
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ROOT } from '../../tools/envoy/binary.ts';
@@ -44,18 +46,13 @@ export async function run(command: string, args: string[], { input, env }: RunOp
 
 /** A program that runs until it is stopped. */
 export class Daemon implements AsyncDisposable {
-  private text = '';
   private readonly exit: Promise<unknown>;
 
   private constructor(
     readonly name: string,
     private readonly process: ChildProcess,
+    private readonly folder: string,
   ) {
-    const append = (chunk: Buffer) => {
-      this.text += chunk;
-    };
-    process.stdout?.on('data', append);
-    process.stderr?.on('data', append);
     this.exit = once(process, 'exit');
   }
 
@@ -64,18 +61,22 @@ export class Daemon implements AsyncDisposable {
     args: string[],
     options: { input?: string; cwd?: string; env?: Record<string, string> } = {},
   ): Daemon {
+    // Its output is a file, as Envoys write access logs to /dev/stdout, which cannot be opened where it is a socket.
+    const folder = mkdtempSync(join(tmpdir(), `${name}-`));
+    const log = openSync(join(folder, 'log'), 'a');
     const child = spawn(program(name), args, {
       cwd: options.cwd ?? ROOT,
       env: { ...process.env, ...options.env },
-      stdio: ['pipe', 'pipe', 'pipe'],
+      stdio: ['pipe', log, log],
     });
-    child.stdin.end(options.input);
-    return new Daemon(name, child);
+    closeSync(log);
+    child.stdin?.end(options.input);
+    return new Daemon(name, child, folder);
   }
 
   /** All that it wrote so far. */
   log(): string {
-    return this.text;
+    return readFileSync(join(this.folder, 'log'), 'utf8');
   }
 
   /** Waits until something holds, and says what it was; throws with the end of the log if it does not in time. */
@@ -86,7 +87,7 @@ export class Daemon implements AsyncDisposable {
       const ended = this.process.exitCode !== null || this.process.signalCode !== null;
       if (ended || Date.now() > end) {
         const reason = ended ? 'it ended' : 'it took too long';
-        throw new Error(`${this.name}: waiting until ${what}: ${reason}\n${this.text.slice(-6000)}`);
+        throw new Error(`${this.name}: waiting until ${what}: ${reason}\n${this.log().slice(-6000)}`);
       }
     }
   }
@@ -97,5 +98,6 @@ export class Daemon implements AsyncDisposable {
     const timer = setTimeout(() => this.process.kill('SIGKILL'), 3000);
     await this.exit;
     clearTimeout(timer);
+    rmSync(this.folder, { recursive: true, force: true });
   }
 }

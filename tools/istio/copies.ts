@@ -34,7 +34,7 @@ function original(name: string): string[] {
       .split('\n');
   }
   const lines = readFileSync(join(FOLDER, 'wasmplugin.yaml'), 'utf8').split('\n');
-  const at = lines.findIndex((line) => line === '  pluginConfig:');
+  const at = lines.indexOf('  pluginConfig:');
   if (at < 0) throw new Error('wasmplugin.yaml has no pluginConfig');
   const block = below(lines, at + 1, 2).filter((line) => !line.trimStart().startsWith('#'));
   return block.map((line) => line.slice(4));
