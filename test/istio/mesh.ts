@@ -53,7 +53,12 @@ export function podOf(deployment: Resource, address: string): Resource {
     kind: 'Pod',
     metadata: { ...metadata, name: `${deployment.metadata.name}-0`, namespace: deployment.metadata.namespace },
     spec,
-    status: { phase: 'Running', podIP: address, podIPs: [{ ip: address }], conditions: [{ type: 'Ready', status: 'True' }] },
+    status: {
+      phase: 'Running',
+      podIP: address,
+      podIPs: [{ ip: address }],
+      conditions: [{ type: 'Ready', status: 'True' }],
+    },
   };
 }
 

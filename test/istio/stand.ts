@@ -116,9 +116,7 @@ function boundToAddresses(client: string, server: string, appPort: number): Reso
       egress: [{ port: http(PORT), bind: client, captureMode: 'NONE', hosts: ['default/*'] }],
     }),
     sidecar('reviews', {
-      ingress: [
-        { port: http(POD_PORT), bind: server, captureMode: 'NONE', defaultEndpoint: `127.0.0.1:${appPort}` },
-      ],
+      ingress: [{ port: http(POD_PORT), bind: server, captureMode: 'NONE', defaultEndpoint: `127.0.0.1:${appPort}` }],
       egress: [{ hosts: ['~/*'] }],
     }),
   ];

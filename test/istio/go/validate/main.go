@@ -3,7 +3,7 @@
 
 // validate says what a cluster with Istio would say of the resources on standard input: the schemas of Istio's CRDs, with
 // their CEL rules and without unknown fields, Istio's validating webhook, and Kubernetes' own types. Istio's warnings count
-// as errors.
+// as errors. What has no kind is a part of the mesh configuration.
 package main
 
 import (
@@ -18,12 +18,15 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/yaml"
 
+	meshconfig "istio.io/api/mesh/v1alpha1"
 	"istio.io/istio/manifests"
 	"istio.io/istio/pilot/pkg/config/kube/crd"
 	schemas "istio.io/istio/pkg/config/crd"
+	"istio.io/istio/pkg/config/mesh"
 	"istio.io/istio/pkg/config/schema/collections"
 	"istio.io/istio/pkg/config/schema/resource"
 	"istio.io/istio/pkg/test/util/yml"
+	"istio.io/istio/pkg/util/protomarshal"
 )
 
 func main() {
@@ -45,10 +48,16 @@ func validateAll(input string) error {
 	var all []error
 	for _, text := range yml.SplitString(input) {
 		object := &unstructured.Unstructured{}
-		if err := yaml.Unmarshal([]byte(text), object); err != nil {
+		if err := yaml.Unmarshal([]byte(text), &object.Object); err != nil {
 			return err
 		}
 		if len(object.Object) == 0 {
+			continue
+		}
+		if object.GetKind() == "" {
+			if err := meshConfig(text); err != nil {
+				all = append(all, fmt.Errorf("mesh configuration: %w", err))
+			}
 			continue
 		}
 		if err := validate(validator, object, text); err != nil {
@@ -77,11 +86,24 @@ func validate(validator *schemas.Validator, object *unstructured.Unstructured, t
 	}
 	for _, config := range configs {
 		warning, err := schema.ValidateConfig(config)
-		if err := errors.Join(warning, err); err != nil {
+		if err != nil {
 			return err
+		}
+		// Every EnvoyFilter is warned of, for being one.
+		if warning != nil && !strings.HasPrefix(warning.Error(), "EnvoyFilter exposes internal implementation details") {
+			return warning
 		}
 	}
 	return nil
+}
+
+// meshConfig takes a part of the mesh configuration, without fields that Istio would overlook.
+func meshConfig(text string) error {
+	if err := protomarshal.ApplyYAMLStrict(text, &meshconfig.MeshConfig{}); err != nil {
+		return err
+	}
+	_, err := mesh.ApplyMeshConfigDefaults(text)
+	return err
 }
 
 // decode takes a resource of Kubernetes itself, without unknown or repeated fields.
