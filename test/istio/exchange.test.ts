@@ -94,7 +94,7 @@ async function expectWasm(stand: MeshStand): Promise<Resource> {
     expect(extension.typed_config['@type']).toBe(WASM);
     config = extension.typed_config.config;
     const { filename } = config.vm_config.code.local;
-    expect(sha256(readFileSync(filename)), filename).toBe(sha256(module));
+    expect(sha256(sidecar.file(filename)), filename).toBe(sha256(module));
   }
   return config;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 import { randomInt } from 'node:crypto';
-import { accessSync, constants, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import getPort from 'get-port';
@@ -25,7 +25,7 @@ export class Istiod implements AsyncDisposable {
 
   static async start(resources: Resource[]): Promise<Istiod> {
     const input = resources.map((each) => stringify(each)).join('\n---\n');
-    const daemon = Daemon.start('istiod', [], { input, env: FOR_STOCK_ENVOY });
+    const daemon = Daemon.start('istiod', program('istiod'), [], { input, env: FOR_STOCK_ENVOY });
     const address = await daemon.until('it serves', () => /^127\.0\.0\.1:\d+$/m.exec(daemon.log())?.[0]);
     return new Istiod(daemon, address);
   }
@@ -91,7 +91,6 @@ export class Sidecar implements AsyncDisposable {
 
   /** Starts it, and waits until the Envoy is ready, or has at least had an answer from istiod. */
   static async start(pod: Resource, istiod: Istiod, { ready = true } = {}): Promise<Sidecar> {
-    makeDataFolder();
     const folder = mkdtempSync(join(tmpdir(), 'sidecar-'));
     const [adminPort, statusPort, envoyStatus, prometheus] = [await port(), await port(), await port(), await port()];
     const write = (path: string, text: string) => {
@@ -128,7 +127,8 @@ export class Sidecar implements AsyncDisposable {
     const container = pod.spec.containers.find((each: Resource) => each.name === 'istio-proxy');
     for (const { name, value } of container?.env ?? []) env[name] = value;
     const args = ['proxy', 'sidecar', '--domain', `${pod.metadata.namespace}.svc.cluster.local`];
-    const daemon = Daemon.start('pilot-agent', [...args, '--proxyLogLevel=warning'], { cwd: folder, env });
+    const command = inContainer(program('pilot-agent'), [...args, '--proxyLogLevel=warning']);
+    const daemon = Daemon.start('pilot-agent', ...command, { cwd: folder, env });
     const sidecar = new Sidecar(daemon, folder, adminPort);
     try {
       await daemon.until('Envoy is ready', async () => (ready ? sidecar.isReady() : sidecar.hasConfiguration()));
@@ -151,6 +151,11 @@ export class Sidecar implements AsyncDisposable {
   async admin(path: string): Promise<string | undefined> {
     const response = await fetch(`http://127.0.0.1:${this.adminPort}${path}`).catch(() => undefined);
     return response?.text();
+  }
+
+  /** A file as the pod's containers see it. */
+  file(path: string): Buffer {
+    return readFileSync(`/proc/${this.daemon.pid}/root${path}`);
   }
 
   /** All extension configurations that Envoy got by ECDS. */
@@ -196,15 +201,14 @@ export class Sidecar implements AsyncDisposable {
   }
 }
 
-/** Where agents keep modules, and nowhere else. */
-function makeDataFolder(): void {
-  const folder = '/var/lib/istio/data';
-  try {
-    mkdirSync(folder, { recursive: true });
-    accessSync(folder, constants.W_OK);
-  } catch {
-    throw new Error(`Istio's agent keeps modules in ${folder}: make that folder, and let this user write to it`);
-  }
+/**
+ * A command with the folder of its own in which agents keep modules, as in a container: a new /var/lib, which nobody else
+ * sees. Two agents in one folder would load what the other one is still writing.
+ */
+function inContainer(command: string, args: string[]): [string, string[]] {
+  const mount = 'mount -t tmpfs none /var/lib && mkdir -p /var/lib/istio/data && exec "$@"';
+  const user = process.getuid?.() === 0 ? [] : ['--map-root-user'];
+  return ['unshare', ['--mount', ...user, 'sh', '-c', mount, 'sh', command, ...args]];
 }
 
 function port(): Promise<number> {

@@ -58,13 +58,14 @@ export class Daemon implements AsyncDisposable {
 
   static start(
     name: string,
+    command: string,
     args: string[],
     options: { input?: string; cwd?: string; env?: Record<string, string> } = {},
   ): Daemon {
     // Its output is a file, as Envoys write access logs to /dev/stdout, which cannot be opened where it is a socket.
     const folder = mkdtempSync(join(tmpdir(), `${name}-`));
     const log = openSync(join(folder, 'log'), 'a');
-    const child = spawn(program(name), args, {
+    const child = spawn(command, args, {
       cwd: options.cwd ?? ROOT,
       env: { ...process.env, ...options.env },
       stdio: ['pipe', log, log],
@@ -72,6 +73,10 @@ export class Daemon implements AsyncDisposable {
     closeSync(log);
     child.stdin?.end(options.input);
     return new Daemon(name, child, folder);
+  }
+
+  get pid(): number {
+    return this.process.pid as number;
   }
 
   /** All that it wrote so far. */

@@ -40,7 +40,7 @@ export class Registry implements AsyncDisposable {
     mkdirSync(join(folder, 'login'));
     const auth = Buffer.from(`${USER}:${PASSWORD}`).toString('base64');
     writeFileSync(join(folder, 'login/config.json'), JSON.stringify({ auths: { [host]: { auth } } }));
-    const daemon = Daemon.start('registry', ['serve', join(folder, 'config.yaml')], {
+    const daemon = Daemon.start('registry', program('registry'), ['serve', join(folder, 'config.yaml')], {
       env: { OTEL_TRACES_EXPORTER: 'none' },
     });
     await daemon.until('it answers', () => fetch(`http://${host}/v2/`).catch(() => undefined));
