@@ -53,6 +53,11 @@ image: packages $(MODULE) ## The module as a container image for Istio: build/im
 push: image $(if $(CRANE),,.cache/go/crane) ## Pushes the image: make push IMAGE=registry.example.com/name:tag
 	@$(BIN)/tsx tools/image/push.ts
 
+.PHONY: sbom
+sbom: packages ## What the module was built with, in the form of CycloneDX: build/sbom.cdx.json
+	@mkdir -p build
+	@npm sbom --sbom-format cyclonedx --package-lock-only >build/sbom.cdx.json
+
 .PHONY: debug
 debug: packages build/metadata_exchange.debug.wasm ## The module with names, assertions and a source map
 
@@ -63,6 +68,10 @@ lint: packages ## Formatting, linting, types, and the README's generated table
 	@$(BIN)/tsc -p .
 	@$(BIN)/tsx tools/configuration-table.ts --check
 	@$(BIN)/tsx tools/istio/copies.ts --check
+
+.PHONY: lint-workflows
+lint-workflows: .cache/go/actionlint ## Checks the workflows of GitHub Actions
+	@.cache/go/actionlint
 
 .PHONY: format
 format: packages ## Formats the sources, and makes the README's table again

@@ -53,6 +53,16 @@ function accessLog(): Resource {
   return resource;
 }
 
+/** Where istiod reads the mesh configuration. */
+function meshConfig(mesh: string): Resource {
+  return {
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name: 'istio', namespace: 'istio-system' },
+    data: { mesh },
+  };
+}
+
 /** What productpage and reviews say of themselves in workloads.yaml, and what Istio calls them. */
 function identity(app: string): { id: RegExp; metadata: object } {
   return {
@@ -191,18 +201,27 @@ describe('other ways to get the module into a proxy', () => {
   });
 });
 
-test("Istio's Telemetry writes the same access log", async () => {
-  const mesh = readFileSync(join(ROOT, 'envoy/istio/telemetry/mesh-config.yaml'), 'utf8');
-  const configMap = {
-    apiVersion: 'v1',
-    kind: 'ConfigMap',
-    metadata: { name: 'istio', namespace: 'istio-system' },
-    data: { mesh },
-  };
+test('names of our own, for proxies that have the native exchange too', async () => {
   const url = `oci://${open.host}/mesh/metadata-exchange:1`;
-  const resources = [plugin('wasmplugin.yaml', { url }), shippedResource('telemetry/telemetry.yaml'), configMap];
+  const wasm = plugin('wasmplugin.yaml', { url });
+  delete wasm.spec.pluginConfig;
+  await using stand = await MeshStand.start([wasm, accessLog()]);
+  await expectExchange(stand);
+});
+
+test("Istio's Telemetry writes the same access log", async () => {
+  const mesh = meshConfig(readFileSync(join(ROOT, 'envoy/istio/telemetry/mesh-config.yaml'), 'utf8'));
+  const url = `oci://${open.host}/mesh/metadata-exchange:1`;
+  const resources = [plugin('wasmplugin.yaml', { url }), shippedResource('telemetry/telemetry.yaml'), mesh];
   await using stand = await MeshStand.start(resources);
   await expectExchange(stand);
+});
+
+test("with Istio's own statistics, which istiod-values.yaml switches off, a stock Envoy takes no listener", async () => {
+  const standard = meshConfig('defaultProviders: { metrics: [prometheus] }');
+  await using stand = await MeshStand.start([standard], { ready: false });
+  const refusal = /config rejected: Didn't find a registered implementation for 'istio.stats'/;
+  await stand.reviews.until('the listener is refused', () => refusal.test(stand.reviews.log()));
 });
 
 describe('a module that cannot be had', () => {

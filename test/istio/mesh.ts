@@ -5,8 +5,8 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import getPort from 'get-port';
-import { stringify } from 'yaml';
-import { envoyBinary } from '../../tools/envoy/binary.ts';
+import { parse, stringify } from 'yaml';
+import { envoyBinary, ROOT } from '../../tools/envoy/binary.ts';
 import { Daemon, program } from './programs.ts';
 
 /** A Kubernetes resource. */
@@ -14,7 +14,7 @@ import { Daemon, program } from './programs.ts';
 export type Resource = any;
 
 /** What istiod must leave out for an Envoy that is not Istio's. */
-const FOR_STOCK_ENVOY = { PILOT_ENABLE_METADATA_EXCHANGE: 'false', PILOT_ENABLE_ALPN_FILTER: 'false' };
+const VALUES = parse(readFileSync(join(ROOT, 'envoy/istio/istiod-values.yaml'), 'utf8'));
 
 /** Istio's discovery server, with resources. */
 export class Istiod implements AsyncDisposable {
@@ -25,7 +25,7 @@ export class Istiod implements AsyncDisposable {
 
   static async start(resources: Resource[]): Promise<Istiod> {
     const input = resources.map((each) => stringify(each)).join('\n---\n');
-    const daemon = Daemon.start('istiod', program('istiod'), [], { input, env: FOR_STOCK_ENVOY });
+    const daemon = Daemon.start('istiod', program('istiod'), [], { input, env: VALUES.pilot.env });
     const address = await daemon.until('it serves', () => /^127\.0\.0\.1:\d+$/m.exec(daemon.log())?.[0]);
     return new Istiod(daemon, address);
   }

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
-import { parse, stringify } from 'yaml';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { parse, parseAllDocuments, stringify } from 'yaml';
 import { MODULE, ROOT } from '../../tools/envoy/binary.ts';
 import { anyPort, type Bootstrap, validate as envoyValidate, localPort } from '../../tools/envoy/process.ts';
+import { writeResources } from '../../tools/istio/resources.ts';
 import type { Resource } from './mesh.ts';
 import { program, type Result, run } from './programs.ts';
 import { shippedResource, shippedResources } from './stand.ts';
 
 const files = readdirSync(join(ROOT, 'envoy/istio'), { recursive: true, encoding: 'utf8' })
-  .filter((file) => file.endsWith('.yaml'))
+  // Values of a chart are no resources.
+  .filter((file) => file.endsWith('.yaml') && file !== 'istiod-values.yaml')
   .sort();
 
 function validate(text: string): Promise<Result> {
@@ -50,6 +53,25 @@ const mistakes: Record<string, [string | RegExp, string, RegExp][]> = {
   'telemetry/telemetry.yaml': [['- name: peers', '- nam: peers', /providers\[0\].name/]],
   'telemetry/mesh-config.yaml': [['logFormat:', 'format:', /unknown field "format"/]],
 };
+
+test('`make push` writes them with the image and its digest', async () => {
+  const image = 'registry.example.com/mesh/metadata-exchange:1';
+  const folder = mkdtempSync(join(tmpdir(), 'resources-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const digest = 'a'.repeat(64);
+  writeResources(folder, image, `sha256:${digest}`);
+  for (const file of files) {
+    const text = readFileSync(join(folder, file), 'utf8');
+    expect(text).not.toContain('OWNER');
+    const { kind, spec } = parseAllDocuments(text)[0].toJS();
+    if (kind !== 'WasmPlugin') continue;
+    const isImage = file !== 'other-ways/http.yaml';
+    expect(spec.sha256, file).toBe(isImage ? digest : '');
+    if (isImage) expect(spec.url).toBe(`oci://${image}`);
+    const { ok, errors } = await validate(text);
+    expect(ok, errors).toBe(true);
+  }
+});
 
 describe("Istio's own validation", () => {
   test.each(files)('takes %s', async (file) => {
