@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MODULE, ROOT } from '../../tools/envoy/binary.ts';
 import { sha256 } from '../../tools/image/layout.ts';
+import { ID, METADATA } from '../support/http.ts';
 import type { Resource, Sidecar } from './mesh.ts';
 import { Registry } from './registry.ts';
 import { HEADERS, MeshStand, shippedResource } from './stand.ts';
@@ -82,12 +83,12 @@ function expectPeer(peer: Resource, app: string): void {
 }
 
 /** Requests go through, both sides learn who the other is, and no application sees or forges anything. */
-async function expectExchange(stand: MeshStand): Promise<void> {
-  const forged = { [HEADERS.id]: 'forged', [HEADERS.metadata]: 'forged' };
+async function expectExchange(stand: MeshStand, names = HEADERS): Promise<void> {
+  const forged = { [names.id]: 'forged', [names.metadata]: 'forged' };
   for (const [path, headers] of Object.entries({ '/reviews/1': {}, '/reviews/2': forged })) {
     const { status, clientSaw, serverSaw } = await stand.exchange(path, headers);
     expect(status).toBe(200);
-    for (const name of Object.values(HEADERS)) {
+    for (const name of Object.values(names)) {
       expect([clientSaw.all(name), serverSaw?.all(name)], name).toEqual([[], []]);
     }
     expectPeer((await stand.reviews.logged(path)).downstream_peer, 'productpage');
@@ -206,7 +207,7 @@ test('names of our own, for proxies that have the native exchange too', async ()
   const wasm = plugin('wasmplugin.yaml', { url });
   delete wasm.spec.pluginConfig;
   await using stand = await MeshStand.start([wasm, accessLog()]);
-  await expectExchange(stand);
+  await expectExchange(stand, { metadata: METADATA, id: ID });
 });
 
 test("Istio's Telemetry writes the same access log", async () => {
