@@ -11,7 +11,7 @@ export default defineConfig({
     // Envoy dies with the thread that started it: each test file has a process of its own.
     pool: 'forks',
     maxWorkers: onIstio ? 1 : 2,
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    testTimeout: onIstio ? 180_000 : 60_000,
+    hookTimeout: onIstio ? 180_000 : 60_000,
   },
 });
