@@ -8,11 +8,9 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ROOT } from '../../tools/envoy/binary.ts';
 
-/** The programs that `make test-istio` builds from test/istio/go and tools/go. */
-const FOLDERS = { crane: '.cache/go' } as Record<string, string>;
-
+/** A program that `make test-istio` builds: crane from tools/go, all others from test/istio/go. */
 export function program(name: string): string {
-  return join(ROOT, FOLDERS[name] ?? '.cache/istio', name);
+  return join(ROOT, name === 'crane' ? '.cache/go' : '.cache/istio', name);
 }
 
 export interface Result {
@@ -50,11 +48,21 @@ export class Daemon implements AsyncDisposable {
 
   private constructor(
     readonly name: string,
-    private readonly process: ChildProcess,
+    private readonly child: ChildProcess,
     private readonly folder: string,
   ) {
-    this.exit = once(process, 'exit');
+    this.exit = once(child, 'exit');
+    process.once('exit', this.kill);
   }
+
+  /** Nothing here has anything to finish, and an agent would wait for connections to drain. */
+  private readonly kill = (): void => {
+    try {
+      process.kill(-this.pid, 'SIGKILL');
+    } catch {
+      // It has ended by itself.
+    }
+  };
 
   static start(
     name: string,
@@ -69,6 +77,8 @@ export class Daemon implements AsyncDisposable {
       cwd: options.cwd ?? ROOT,
       env: { ...process.env, ...options.env },
       stdio: ['pipe', log, log],
+      // A process group of its own: an agent's Envoy must go with it.
+      detached: true,
     });
     closeSync(log);
     child.stdin?.end(options.input);
@@ -76,7 +86,7 @@ export class Daemon implements AsyncDisposable {
   }
 
   get pid(): number {
-    return this.process.pid as number;
+    return this.child.pid as number;
   }
 
   /** All that it wrote so far. */
@@ -89,7 +99,7 @@ export class Daemon implements AsyncDisposable {
     for (const end = Date.now() + 60_000; ; await sleep(50)) {
       const result = await holds();
       if (result) return result;
-      const ended = this.process.exitCode !== null || this.process.signalCode !== null;
+      const ended = this.child.exitCode !== null || this.child.signalCode !== null;
       if (ended || Date.now() > end) {
         const reason = ended ? 'it ended' : 'it took too long';
         throw new Error(`${this.name}: waiting until ${what}: ${reason}\n${this.log().slice(-6000)}`);
@@ -98,11 +108,9 @@ export class Daemon implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.process.kill('SIGTERM');
-    // An agent waits for connections to drain, longer than we would.
-    const timer = setTimeout(() => this.process.kill('SIGKILL'), 3000);
+    process.off('exit', this.kill);
+    this.kill();
     await this.exit;
-    clearTimeout(timer);
     rmSync(this.folder, { recursive: true, force: true });
   }
 }
