@@ -89,7 +89,7 @@ export class Sidecar implements AsyncDisposable {
     private readonly adminPort: number,
   ) {}
 
-  /** Starts it, and waits until the Envoy is ready, or has at least had an answer from istiod. */
+  /** Starts it, and waits until the Envoy is ready, or is at least there. */
   static async start(pod: Resource, istiod: Istiod, { ready = true } = {}): Promise<Sidecar> {
     const folder = mkdtempSync(join(tmpdir(), 'sidecar-'));
     const [adminPort, statusPort, envoyStatus, prometheus] = [await port(), await port(), await port(), await port()];
@@ -131,20 +131,15 @@ export class Sidecar implements AsyncDisposable {
     const daemon = Daemon.start('pilot-agent', ...command, { cwd: folder, env });
     const sidecar = new Sidecar(daemon, folder, adminPort);
     try {
-      await daemon.until('Envoy is ready', async () => (ready ? sidecar.isReady() : sidecar.hasConfiguration()));
+      await daemon.until('Envoy is ready', async () => {
+        const state = await sidecar.admin('/ready');
+        return ready ? state?.startsWith('LIVE') : state;
+      });
     } catch (error) {
       await sidecar[Symbol.asyncDispose]();
       throw error;
     }
     return sidecar;
-  }
-
-  private async isReady(): Promise<boolean> {
-    return (await this.admin('/ready'))?.startsWith('LIVE') ?? false;
-  }
-
-  private async hasConfiguration(): Promise<boolean> {
-    return (await this.admin('/config_dump'))?.includes('ClustersConfigDump') ?? false;
   }
 
   /** A page of Envoy's admin interface; nothing as long as there is none. */
