@@ -5,7 +5,7 @@ SHELL := bash
 
 BIN     := node_modules/.bin
 MODULE  := build/metadata_exchange.wasm
-SOURCES := $(shell find assembly -name '*.ts') asconfig.json
+SOURCES := $(shell find assembly -name '*.ts') asconfig.json tools/asc tools/ascii.js
 
 .PHONY: help
 help: ## Lists the targets
@@ -16,7 +16,7 @@ demo: packages envoy $(MODULE) ## Two real Envoys tell each other who they are (
 	@$(BIN)/tsx tools/demo.ts
 
 .PHONY: test
-test: packages envoys $(MODULE) build/codecs.wasm ## Every test, on real Envoys, as processes and in containers
+test: packages envoys $(MODULE) build/codecs.wasm build/bench/floor.wasm ## Every test, on real Envoys, as processes and in containers
 	@tools/install-docker.sh
 	@echo "==> tests"
 	@$(BIN)/vitest run $(TESTS)
@@ -115,14 +115,19 @@ node_modules/.package-lock.json: package-lock.json package.json
 
 $(MODULE): $(SOURCES) | packages
 	@echo "==> building $@"
-	@$(BIN)/asc --target release
+	@tools/asc --target release
 	@$(BIN)/tsx tools/check-no-trap.ts $@
 
 build/metadata_exchange.debug.wasm: $(SOURCES) | packages
 	@echo "==> building $@"
-	@$(BIN)/asc --target debug
+	@tools/asc --target debug
+
+# What the benchmark compares with that is AssemblyScript too.
+build/bench/%.wasm: bench/competitors/%/index.ts bench/competitors/asconfig.json | packages
+	@echo "==> building $@"
+	@$(BIN)/asc $< --config bench/competitors/asconfig.json --outFile $@
 
 # The codecs of assembly/wire, with an entry of their own, for the unit tests.
 build/codecs.wasm: test/unit/codecs.ts $(SOURCES) | packages
 	@echo "==> building $@"
-	@$(BIN)/asc test/unit/codecs.ts --config test/unit/asconfig.json --target tests
+	@tools/asc test/unit/codecs.ts --config test/unit/asconfig.json --target tests

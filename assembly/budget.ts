@@ -2,7 +2,8 @@
 // Copyright the metadata-exchange authors
 
 import { take } from './memory/arena';
-import { isText, Slice, slice } from './memory/slice';
+import { isText } from './memory/ascii';
+import { Slice, slice } from './memory/slice';
 import { Text } from './memory/text';
 import { closeEntry, gather, gatheredItems, ITEM_SIZE, readEntry } from './wire/canonical';
 import { varintSize, Writer } from './wire/protobuf';

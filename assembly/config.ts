@@ -26,8 +26,9 @@ import {
 } from './config_values';
 import { name } from './host/names';
 import { reserve } from './memory/arena';
+import { isText } from './memory/ascii';
 import { takeFor } from './memory/blocks';
-import { isText, SLICE_SIZE, Slice, sameBytes, slice } from './memory/slice';
+import { SLICE_SIZE, Slice, sameBytes, slice } from './memory/slice';
 import * as json from './wire/json';
 import { looksLikeStruct, roomForJson, toJson } from './wire/struct_json';
 

@@ -2,8 +2,9 @@
 // Copyright the metadata-exchange authors
 
 import * as log from './host/log';
+import { Ascii, bytesOf, isText, sizeOf } from './memory/ascii';
 import { takeFor } from './memory/blocks';
-import { isText, SLICE_SIZE, Slice, slice } from './memory/slice';
+import { SLICE_SIZE, Slice, slice } from './memory/slice';
 import { Text } from './memory/text';
 import * as json from './wire/json';
 
@@ -46,14 +47,15 @@ export function keepRoom(size: usize): usize {
 }
 
 /** Whether the key that was just read is this name, in snake_case or in camelCase. */
-export function isNamed(name: string): bool {
+export function isNamed(name: Ascii): bool {
   let at = key.at;
   const end = key.end();
-  for (let i = 0; i < name.length; i++, at++) {
+  const nameEnd = bytesOf(name) + sizeOf(name);
+  for (let next = bytesOf(name); next < nameEnd; next++, at++) {
     if (at >= end) return false;
-    let letter = <u8>name.charCodeAt(i);
+    let letter = load<u8>(next);
     const found = load<u8>(at);
-    if (letter == 0x5f && found != 0x5f) letter = <u8>name.charCodeAt(++i) & 0xdf;
+    if (letter == 0x5f && found != 0x5f) letter = load<u8>(++next) & 0xdf;
     if (found != letter) return false;
   }
   return at == end;
@@ -179,7 +181,7 @@ export function expect(kind: u32): bool {
   return false;
 }
 
-function kindName(kind: u32): string {
+function kindName(kind: u32): Ascii {
   if (kind == json.OBJECT) return 'an object';
   if (kind == json.ARRAY) return 'a list';
   if (kind == json.STRING) return 'a string';
@@ -190,7 +192,7 @@ function kindName(kind: u32): string {
 
 /** Whether the JSON is well-formed so far; if not, that is what is logged. */
 export function isWellFormed(): bool {
-  return json.problem().length == 0 || malformed();
+  return json.problem() == 0 || malformed();
 }
 
 export function malformed(): bool {
@@ -198,7 +200,7 @@ export function malformed(): bool {
 }
 
 /** Says what is wrong with the field of the path; always false. */
-export function refuse(offset: u32, problem: string): bool {
+export function refuse(offset: u32, problem: Ascii): bool {
   refusal(offset).add(problem);
   log.error();
   return false;

@@ -10,16 +10,20 @@ import * as http from './http';
 import { Identity, readIdentity } from './identity';
 import { reserve, startOver } from './memory/arena';
 import { giveAll, takeBlock } from './memory/blocks';
-import { entries, find, insert, remove } from './memory/id_table';
 import { slice } from './memory/slice';
+import { claim, find, release, releaseAll } from './memory/stream_table';
 import * as metrics from './metrics';
-import { countCache, dropCache, haveCache } from './peers';
+import { countCache, haveCache } from './peers';
 import { VERSION } from './version';
 
 /**
  * Who belongs to whom. One VM hosts many plugin configurations at once: those of several listeners, and during an
  * update the old one beside the new one until the old one's streams have ended. Each has a root context, and each
  * stream belongs to the root that it was created for.
+ *
+ * Envoy tells a module that a context ended only if it wants to hear it of every stream as well, which is dear (see
+ * memory/stream_table.ts). A root is known to have ended by its silence: each ticks once a second while it lives, and
+ * Envoy lets it live as long as its streams.
  */
 @unmanaged
 class Root {
@@ -28,24 +32,19 @@ class Root {
   next: usize;
   config: Config;
   identity: Identity;
-  /** Its streams, and the root context itself: when all are gone the memory is given back. */
-  users: u32;
-  /** What is known of its stream that ended last, if that got no response: see http.ts, `resume`. */
-  unanswered: u32;
+  /** The round in which it ticked last. */
+  round: u32;
 }
 
-/** The roots that are alive, the newest first. */
+/** The roots that are alive, the one that was sought last first. */
 let roots: usize = 0;
 
-/** Beside what http.ts remembers of a stream: its request was seen, a response was seen. */
-const REQUESTED: u32 = 0x10000;
-const ANSWERED: u32 = 0x20000;
+/** Ticks come in rounds: a new one begins when a root ticks again. A root that missed so many of them is gone. */
+const MISSED_ROUNDS: u32 = 4;
+let round: u32 = 0;
 
-/**
- * The root of the stream that found the table full: see `insert`. Such a stream's request is served as any other;
- * its response is stripped but carries nothing of ours, since nothing is known of the request by then.
- */
-let untrackedRoot: usize = 0;
+/** Beside what http.ts remembers of a stream: its request was seen. */
+const REQUESTED: u32 = 0x10000;
 
 let isVersionLogged: bool = false;
 const configuration = slice(memory.data(8, 4));
@@ -67,13 +66,11 @@ export function configure(id: u32, size: u32): bool {
     giveAll(at);
     return false;
   }
-  end(id);
-  if (!insert(id, at)) {
-    giveAll(at);
-    return false;
-  }
+  const earlier = findRoot(id);
+  if (earlier) end(earlier);
   const root = changetype<Root>(at);
   root.id = id;
+  root.round = round;
   root.next = roots;
   roots = at;
   if (!haveCache(mostPeers())) {
@@ -99,13 +96,45 @@ function countRoot(root: Root, sign: i64): void {
   metrics.change(metrics.OWN_HEADER_BYTES, sign * root.identity.metadata.size);
 }
 
-/** A second has passed. */
-export function tick(): void {
-  let contexts = entries();
-  for (let at = roots; at; at = changetype<Root>(at).next) contexts--;
-  metrics.be(metrics.STREAMS, contexts);
+/** The root of an id, or null. Few are alive at a time, and the one that was sought last comes first. */
+function findRoot(id: u32): Root | null {
+  let before: usize = 0;
+  for (let at = roots; at; before = at, at = changetype<Root>(at).next) {
+    const root = changetype<Root>(at);
+    if (root.id != id) continue;
+    if (before) {
+      changetype<Root>(before).next = root.next;
+      root.next = roots;
+      roots = at;
+    }
+    return root;
+  }
+  return null;
+}
+
+/** A second has passed for a root. */
+export function tick(id: u32): void {
+  const ticking = findRoot(id);
+  if (!ticking) return;
+  if (ticking.round == round) round++;
+  ticking.round = round;
+  let at = roots;
+  while (at) {
+    const root = changetype<Root>(at);
+    at = root.next;
+    if (round - root.round > MISSED_ROUNDS) end(root);
+  }
   countCache();
   metrics.write();
+}
+
+/** Forgets a root, its streams and all that was kept for it. */
+function end(root: Root): void {
+  findRoot(root.id);
+  roots = root.next;
+  countRoot(root, -1);
+  releaseAll(changetype<usize>(root));
+  giveAll(changetype<usize>(root));
 }
 
 function readRoot(root: Root, size: u32): bool {
@@ -118,8 +147,6 @@ function readRoot(root: Root, size: u32): bool {
   if (!identity) return false;
   root.config = config;
   root.identity = identity;
-  root.users = 1;
-  root.unanswered = 0;
   declare(DOWNSTREAM, PROTOBUF_TYPE, STRUCT_SCHEMA);
   declare(DOWNSTREAM_ID, STRING_TYPE, noSchema);
   declare(UPSTREAM, PROTOBUF_TYPE, STRUCT_SCHEMA);
@@ -129,63 +156,36 @@ function readRoot(root: Root, size: u32): bool {
 
 /** A context begins. Root contexts, which have no parent, begin when they are configured. */
 export function begin(id: u32, parent: u32): void {
-  const parentEntry = parent ? find(parent) : null;
-  if (!parentEntry) return;
-  if (insert(id, parentEntry.owner)) changetype<Root>(parentEntry.owner).users++;
-  else untrackedRoot = parentEntry.owner;
-}
-
-/** A request of a stream. */
-export function onRequestHeaders(id: u32): void {
-  startOver();
-  const entry = find(id);
-  const at = entry ? entry.owner : untrackedRoot;
-  if (!at) return;
-  const root = changetype<Root>(at);
-  const known = http.onRequestHeaders(root.config, root.identity, root.unanswered);
-  root.unanswered = 0;
-  if (entry) entry.known = known | REQUESTED;
-}
-
-/** A response of a stream. */
-export function onResponseHeaders(id: u32): void {
-  startOver();
-  const entry = find(id);
-  const at = entry ? entry.owner : untrackedRoot;
-  if (!at) return;
-  const root = changetype<Root>(at);
-  const known = entry ? entry.known : http.methodsOf(root.config);
-  http.onResponseHeaders(root.config, root.identity, known);
-  if (entry) entry.known = known | ANSWERED;
-}
-
-/** A context ends, a stream's or a root's. */
-export function end(id: u32): void {
-  const entry = find(id);
-  if (!entry) return;
-  const at = entry.owner;
-  const known = entry.known;
-  remove(entry);
-  const root = changetype<Root>(at);
-  root.unanswered = (known & (REQUESTED | ANSWERED)) == REQUESTED ? known : 0;
-  if (root.id == id) endRoot(root);
-  root.users--;
-  if (root.users > 0) return;
-  if (untrackedRoot == at) untrackedRoot = 0;
-  giveAll(at);
-}
-
-/** A root context ends, perhaps before its streams. What it counted must be written now: it will not tick again. */
-function endRoot(root: Root): void {
-  const place = changetype<usize>(root);
-  if (roots == place) {
-    roots = root.next;
-  } else {
-    let before = roots;
-    while (before && changetype<Root>(before).next != place) before = changetype<Root>(before).next;
-    if (before) changetype<Root>(before).next = root.next;
+  const root = parent ? findRoot(parent) : null;
+  if (root) {
+    claim(id, changetype<usize>(root));
+    return;
   }
-  countRoot(root, -1);
-  if (!roots) dropCache();
-  tick();
+  // Ids begin anew one day: what was known of the one before is not this one's.
+  const place = find(id);
+  if (place) release(place);
+}
+
+/** The request of a stream, with so many headers. */
+export function onRequestHeaders(id: u32, headerCount: u32): void {
+  startOver();
+  const place = find(id);
+  if (!place) return;
+  const root = changetype<Root>(place.owner);
+  place.known = http.onRequestHeaders(root.config, root.identity, headerCount) | REQUESTED;
+}
+
+/**
+ * The response of a stream, with so many headers. One that was forgotten is taken for a stream of the root that was
+ * sought last, whose request had no headers of ours: the response is read and stripped, and carries nothing of ours.
+ */
+export function onResponseHeaders(id: u32, headerCount: u32): void {
+  startOver();
+  const place = find(id);
+  const at = place ? place.owner : roots;
+  if (!at || (place && !(place.known & REQUESTED))) return;
+  const root = changetype<Root>(at);
+  const known = place ? place.known : http.methodsOf(root.config);
+  if (place) release(place);
+  http.onResponseHeaders(root.config, root.identity, known, headerCount);
 }

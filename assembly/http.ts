@@ -9,6 +9,7 @@ import {
   DOWNSTREAM_ID,
   LISTENER_DIRECTION,
   OLD_LISTENER_DIRECTION,
+  ORIGINAL_URL,
   UPSTREAM,
   UPSTREAM_ID,
 } from './host/names';
@@ -34,15 +35,25 @@ import { isReadableId, readMetadata } from './peers';
 /** What is known of a stream after its request: its methods (config.ts), and these. 0: nothing. */
 const HAD_METADATA: u32 = 0x10;
 const HAD_ID: u32 = 0x20;
+/** The answer of `earlierRun`, beside these. */
+const SECOND_RUN: u32 = 0x40;
 
 /** Values of `xds.listener_direction`: envoy.config.core.v3.TrafficDirection. */
 const INBOUND: u64 = 1;
 const OUTBOUND: u64 = 2;
 
 const direction = slice(memory.data(8, 4));
+
+/** The two headers of the message that was read last, and whether they are there. */
 const metadata = slice(memory.data(8, 4));
 const id = slice(memory.data(8, 4));
+let metadataFound: u32 = 0;
+let idFound: u32 = 0;
+/** Whether all of its headers were fetched. */
+let isFetched: bool = false;
+
 const struct = slice(memory.data(8, 4));
+const url = slice(memory.data(8, 4));
 
 /** Whether this Envoy knows the direction only under the name that it had before `xds` was there. */
 let isOldHost: bool = false;
@@ -59,25 +70,21 @@ export function methodsOf(config: Config): u32 {
   return READ_REQUEST | WRITE_REQUEST | READ_RESPONSE | WRITE_RESPONSE;
 }
 
-/**
- * Does what is to be done with a request, and returns what is to be remembered for the response. `unanswered` is what
- * was remembered of the stream that ended last under this configuration, if that got no response: see `resume`.
- */
-export function onRequestHeaders(config: Config, identity: Identity, unanswered: u32): u32 {
+/** Does what is to be done with a request that has so many headers, and returns what is to be known at its response. */
+export function onRequestHeaders(config: Config, identity: Identity, headerCount: u32): u32 {
   const methods = methodsOf(config);
   const writes = (methods & WRITE_REQUEST) != 0;
-  let metadataFound = headers.PRESENT;
-  let idFound = headers.PRESENT;
+  metadataFound = headers.PRESENT;
+  idFound = headers.PRESENT;
   let had: u32 = 0;
   if ((methods & (READ_REQUEST | WRITE_RESPONSE)) != 0) {
-    metadataFound = headers.get(REQUEST_HEADERS, config.metadataHeader, metadata);
-    idFound = headers.get(REQUEST_HEADERS, config.idHeader, id);
+    read(REQUEST_HEADERS, config, headerCount);
     had = (metadataFound != headers.ABSENT ? HAD_METADATA : 0) | (idFound != headers.ABSENT ? HAD_ID : 0);
-    const earlier = unanswered ? resume(identity, writes, had, unanswered) : 0;
+    const earlier = earlierRun(identity, writes, had);
     if (earlier) {
       had = earlier & (HAD_METADATA | HAD_ID);
     } else if ((methods & READ_REQUEST) != 0) {
-      publish(REQUEST_HEADERS, config, metadataFound, idFound, DOWNSTREAM, DOWNSTREAM_ID);
+      publish(config, DOWNSTREAM, DOWNSTREAM_ID);
     }
   }
   if (writes || (methods & READ_REQUEST) != 0) {
@@ -87,22 +94,46 @@ export function onRequestHeaders(config: Config, identity: Identity, unanswered:
   return methods | had;
 }
 
-/** Does what is to be done with a response of a stream of which `known` was remembered. */
-export function onResponseHeaders(config: Config, identity: Identity, known: u32): void {
+/** Does what is to be done with a response that has so many headers, by what `onRequestHeaders` returned. */
+export function onResponseHeaders(config: Config, identity: Identity, known: u32, headerCount: u32): void {
   const reads = (known & READ_RESPONSE) != 0;
   const writes = (known & WRITE_RESPONSE) != 0;
   if (!reads && !writes) return;
-  let metadataFound = headers.PRESENT;
-  let idFound = headers.PRESENT;
+  metadataFound = headers.PRESENT;
+  idFound = headers.PRESENT;
   if (reads) {
-    metadataFound = headers.get(RESPONSE_HEADERS, config.metadataHeader, metadata);
-    idFound = headers.get(RESPONSE_HEADERS, config.idHeader, id);
-    publish(RESPONSE_HEADERS, config, metadataFound, idFound, UPSTREAM, UPSTREAM_ID);
+    read(RESPONSE_HEADERS, config, headerCount);
+    publish(config, UPSTREAM, UPSTREAM_ID);
   }
   const answersMetadata = writes && (known & HAD_METADATA) != 0;
   const answersId = writes && (known & HAD_ID) != 0;
   settle(RESPONSE_HEADERS, config.metadataHeader, identity.metadata, answersMetadata, metadataFound);
   settle(RESPONSE_HEADERS, config.idHeader, identity.id, answersId, idFound);
+}
+
+/**
+ * Up to so many headers are fetched in one call, which is cheaper than two calls that each find one of them and call
+ * back for memory. What is fetched is copied twice by the host, so that many or large headers are not worth it.
+ */
+const MOST_FETCHED: u32 = 32;
+
+/** Reads both headers of a message: of each the first copy that is not empty. */
+function read(map: i32, config: Config, headerCount: u32): void {
+  isFetched = headerCount <= MOST_FETCHED && headers.fetch(map);
+  if (isFetched) {
+    metadataFound = headers.pick(config.metadataHeader, metadata);
+    idFound = headers.pick(config.idHeader, id);
+  } else {
+    metadataFound = readByName(map, config.metadataHeader, metadata);
+    idFound = readByName(map, config.idHeader, id);
+  }
+}
+
+/** `get` sees only the first copy: when that is empty all headers are fetched, to see behind it. */
+function readByName(map: i32, name: Slice, value: Slice): u32 {
+  const found = headers.get(map, name, value);
+  if (found != headers.PRESENT || value.size > 0) return found;
+  return headers.fetch(map) ? headers.pick(name, value) : headers.TOO_LARGE;
 }
 
 /**
@@ -119,43 +150,40 @@ function settle(map: i32, name: Slice, own: Slice, sends: bool, found: u32): voi
 }
 
 /** Passes on to the other filters what the peer's headers say. What cannot be read is as if it had not been sent. */
-function publish(map: i32, config: Config, metadataFound: u32, idFound: u32, name: Slice, idName: Slice): void {
-  if (isFetched(map, config.metadataHeader, metadata, metadataFound) && readMetadata(metadata, config, struct)) {
-    properties.set(name, struct);
-  }
-  if (isFetched(map, config.idHeader, id, idFound) && isReadableId(id, config)) {
-    properties.set(idName, id);
-  }
+function publish(config: Config, name: Slice, idName: Slice): void {
+  if (isRead(metadataFound) && readMetadata(metadata, config, struct)) properties.set(name, struct);
+  if (isRead(idFound) && isReadableId(id, config)) properties.set(idName, id);
 }
 
-/** Whether the value of a header that was sought is there; if its first copy is empty, of the first that is not. */
-function isFetched(map: i32, name: Slice, value: Slice, found: u32): bool {
-  const fetched = found == headers.PRESENT && value.size == 0 ? headers.getFilled(map, name, value) : found;
-  if (fetched == headers.TOO_LARGE) count(OVERSIZE);
-  return fetched == headers.PRESENT;
+function isRead(found: u32): bool {
+  if (found == headers.TOO_LARGE) count(OVERSIZE);
+  return found == headers.PRESENT;
 }
 
 /**
- * An internal redirect ends a stream without a response and runs the filters again on the same request, which by now
- * carries what we made of it: no peer's headers, or our own. What the client sent the first time is what counts:
- * filter state still has the peer, `unanswered` what was remembered. The answer is `unanswered` if this is such a
- * second run, else 0.
+ * An internal redirect runs the filters again on the same request, which by now carries what we made of it: no peer's
+ * headers, or our own. What the client sent the first time is what counts, and filter state still has it. The answer is
+ * what was read then, and SECOND_RUN, if this is such a second run; else 0.
  *
- * Envoy starts the second run before anything else happens on this thread, so only the stream right after one that
- * ended without a response can be one; that spares all other streams the question. The headers of an ordinary request
- * after a broken one are not taken for ours unless they are ours to the letter.
+ * Envoy says where a redirected request was to go at first. A filter of Envoy's that runs the chain again without a
+ * redirect (on_demand) does not: then our own headers, to the letter, and a peer in filter state tell.
  */
-function resume(identity: Identity, writes: bool, had: u32, unanswered: u32): u32 {
-  if (writes) {
-    const isOwn =
-      (identity.metadata.at != 0) == ((had & HAD_METADATA) != 0) &&
-      (identity.id.at != 0) == ((had & HAD_ID) != 0) &&
-      (!identity.metadata.at || sameBytes(metadata, identity.metadata)) &&
-      (!identity.id.at || sameBytes(id, identity.id));
-    return isOwn ? unanswered : 0;
-  }
-  if (had) return 0;
-  const hadMetadata = (unanswered & HAD_METADATA) != 0;
-  if (hadMetadata && properties.get(DOWNSTREAM, struct)) return unanswered;
-  return (unanswered & HAD_ID) != 0 && properties.get(DOWNSTREAM_ID, struct) ? unanswered : 0;
+function earlierRun(identity: Identity, writes: bool, had: u32): u32 {
+  if (writes ? !isOwn(had, identity) : had != 0) return 0;
+  const isRedirect =
+    (isFetched ? headers.pick(ORIGINAL_URL, url) : headers.get(REQUEST_HEADERS, ORIGINAL_URL, url)) != headers.ABSENT;
+  if (!isRedirect && !writes) return 0;
+  const read: u32 =
+    (properties.get(DOWNSTREAM, struct) ? HAD_METADATA : 0) | (properties.get(DOWNSTREAM_ID, struct) ? HAD_ID : 0);
+  return isRedirect || read != 0 ? SECOND_RUN | read : 0;
+}
+
+/** Whether a request's headers are our own. */
+function isOwn(had: u32, identity: Identity): bool {
+  return (
+    (identity.metadata.at != 0) == ((had & HAD_METADATA) != 0) &&
+    (identity.id.at != 0) == ((had & HAD_ID) != 0) &&
+    (!identity.metadata.at || sameBytes(metadata, identity.metadata)) &&
+    (!identity.id.at || sameBytes(id, identity.id))
+  );
 }

@@ -22,20 +22,16 @@ export function proxy_on_configure(id: u32, size: u32): u32 {
   return contexts.configure(id, size) ? 1 : 0;
 }
 
-export function proxy_on_request_headers(id: u32, _headers: u32, _endOfStream: u32): u32 {
-  contexts.onRequestHeaders(id);
+export function proxy_on_request_headers(id: u32, headers: u32, _endOfStream: u32): u32 {
+  contexts.onRequestHeaders(id, headers);
   return CONTINUE;
 }
 
-export function proxy_on_response_headers(id: u32, _headers: u32, _endOfStream: u32): u32 {
-  contexts.onResponseHeaders(id);
+export function proxy_on_response_headers(id: u32, headers: u32, _endOfStream: u32): u32 {
+  contexts.onResponseHeaders(id, headers);
   return CONTINUE;
 }
 
-export function proxy_on_tick(_id: u32): void {
-  contexts.tick();
-}
-
-export function proxy_on_delete(id: u32): void {
-  contexts.end(id);
+export function proxy_on_tick(id: u32): void {
+  contexts.tick(id);
 }

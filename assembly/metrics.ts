@@ -7,8 +7,7 @@ import { Slice, slice } from './memory/slice';
 import { Text } from './memory/text';
 
 /**
- * What is counted. Serving a stream counts in memory, which costs nothing; once a second, and when a configuration
- * ends, what came since is added to Envoy's metrics. Each VM adds its own: gauges are sums over all of them. A VM that
+ * What is counted. Serving a stream counts in memory, which costs nothing; once a second what came since is added to Envoy's metrics. Each VM adds its own: gauges are sums over all of them. A VM that
  * only tries a configuration out (Envoy has one for each) never ticks, and so leaves no trace.
  */
 
@@ -30,15 +29,14 @@ export const CACHE_ENTRIES: u32 = 13;
 export const CACHE_BYTES: u32 = 14;
 export const CONFIGURATIONS: u32 = 15;
 export const OWN_HEADER_BYTES: u32 = 16;
-export const STREAMS: u32 = 17;
-const METRICS: u32 = 18;
+const METRICS: u32 = 17;
 
 const TICK_MS: u32 = 1000;
 
 /** For each metric: what it is now, and what of it Envoy knows. */
-const values = memory.data(144, 8); // METRICS * 8
-const written = memory.data(144, 8);
-const ids = memory.data(72, 4); // METRICS * 4
+const values = memory.data(136, 8); // METRICS * 8
+const written = memory.data(136, 8);
+const ids = memory.data(68, 4); // METRICS * 4
 
 let isDefined: bool = false;
 
@@ -49,7 +47,7 @@ const metricName = slice(memory.data(8, 4));
 /** Their names, in order, behind `metadata_exchange.`; what is in Envoy's `/stats` is documented in the README. */
 const PREFIX: Slice = name('metadata_exchange.');
 const NAMES: Slice = name(
-  'peers_received refused_base64 refused_protobuf refused_utf8 refused_no_json_form refused_nesting refused_id oversize cache_hits cache_misses cache_evictions headers_sent own_fields_left_out cache_entries cache_bytes configurations own_header_bytes streams ',
+  'peers_received refused_base64 refused_protobuf refused_utf8 refused_no_json_form refused_nesting refused_id oversize cache_hits cache_misses cache_evictions headers_sent own_fields_left_out cache_entries cache_bytes configurations own_header_bytes ',
 );
 
 /** Defines all metrics, the first time, and has the root context that is being configured tick. */

@@ -23,12 +23,6 @@ export function haveCache(entries: u32): bool {
   return cache.cacheCapacity() == entries || cache.openCache(entries, now() * 0x9e3779b97f4a7c15);
 }
 
-/** Gives the cache's memory back. */
-export function dropCache(): void {
-  cache.closeCache();
-  countCache();
-}
-
 /** Tells the metrics what is in the cache. */
 export function countCache(): void {
   metrics.be(metrics.CACHE_ENTRIES, cache.cacheEntries());

@@ -18,7 +18,6 @@ export const STREAM_CALLBACKS = [
   'proxy_on_context_create',
   'proxy_on_request_headers',
   'proxy_on_response_headers',
-  'proxy_on_delete',
   'proxy_on_tick',
 ];
 
@@ -96,7 +95,7 @@ function main(path: string): void {
   try {
     const outFile = relative(ROOT, join(folder, 'named.wasm'));
     const options = ['--target', 'release', '--debug', '--outFile', outFile];
-    execFileSync(join(ROOT, 'node_modules/.bin/asc'), options, { cwd: ROOT });
+    execFileSync(join(ROOT, 'tools/asc'), options, { cwd: ROOT });
     const named = violations(readModule(readFileSync(join(folder, 'named.wasm'))), STREAM_CALLBACKS);
     console.error('Serving a stream may neither trap nor take memory:');
     for (const violation of named.length > 0 ? named : found) console.error(`  ${inWords(violation)}`);

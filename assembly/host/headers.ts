@@ -12,7 +12,7 @@ import { NOT_FOUND, OK } from './abi';
 
 /** The headers of the stream that is being served. Each function is one host call. */
 
-/** What `get` and `getFilled` find. */
+/** What is found. */
 export const ABSENT: u32 = 0;
 export const PRESENT: u32 = 1;
 /** The header is there, but larger than the arena. */
@@ -31,30 +31,38 @@ export function get(map: i32, name: Slice, value: Slice): u32 {
 }
 
 /**
- * The first copy of a header that is not empty, for when the first copy of all is: `get` cannot see behind it, all
- * the headers of the message must be fetched. `value` has size 0 if every copy is empty.
+ * Fetches all headers of a message, for `pick`; false if they are larger than the arena.
  *
  *     | count | key size, value size | key size, value size | ... | key NUL value NUL | key NUL value NUL | ...
  */
-export function getFilled(map: i32, name: Slice, value: Slice): u32 {
-  value.set(0, 0);
+export function fetch(map: i32): bool {
+  pairs.set(0, 0);
   const to = changetype<usize>(pairs);
-  if (proxy_get_header_map_pairs(map, to, to + offsetof<Slice>('size')) != OK) return TOO_LARGE;
-  const count = load<u32>(pairs.at);
+  return proxy_get_header_map_pairs(map, to, to + offsetof<Slice>('size')) == OK;
+}
+
+/** Of the headers that were fetched, the first copy of one that is not empty, else an empty one, if there is any. */
+export function pick(name: Slice, value: Slice): u32 {
+  value.set(0, 0);
+  const count = pairs.size ? load<u32>(pairs.at) : 0;
   let sizes = pairs.at + 4;
   let text = sizes + count * 8;
+  let found = ABSENT;
   for (let i: u32 = 0; i < count; i++) {
-    key.set(text, load<u32>(sizes));
+    const keySize = load<u32>(sizes);
     const valueSize = load<u32>(sizes, 4);
-    const valueAt = key.end() + 1;
-    if (valueSize > 0 && sameBytes(key, name)) {
-      value.set(valueAt, valueSize);
-      break;
+    if (keySize == name.size) {
+      key.set(text, keySize);
+      if (sameBytes(key, name)) {
+        found = PRESENT;
+        value.set(key.end() + 1, valueSize);
+        if (valueSize > 0) break;
+      }
     }
-    text = valueAt + valueSize + 1;
+    text += keySize + valueSize + 2;
     sizes += 8;
   }
-  return PRESENT;
+  return found;
 }
 
 const pairs = slice(memory.data(8, 4));

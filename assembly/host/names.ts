@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
+import { Ascii, bytesOf, sizeOf } from '../memory/ascii';
 import { takeBlock } from '../memory/blocks';
-import { putText, SLICE_SIZE, Slice, slice } from '../memory/slice';
+import { SLICE_SIZE, Slice, slice } from '../memory/slice';
 
 /**
- * Names that the host wants as bytes. AssemblyScript's strings are UTF-16, so each is narrowed once, when the module
- * starts, and is bytes in memory before the first configuration is loaded.
+ * Names that the host wants as bytes, made when the module starts.
  */
 
-/** The bytes of an ASCII text, kept for as long as the module lives. */
-export function name(text: string): Slice {
-  const size = <u32>text.length;
-  const at = takeBlock(SLICE_SIZE + size);
-  const bytes = slice(at);
-  bytes.set(at + SLICE_SIZE, putText(text, at + SLICE_SIZE));
+/** The bytes of a text, kept for as long as the module lives. */
+export function name(text: Ascii): Slice {
+  const bytes = slice(takeBlock(SLICE_SIZE));
+  bytes.set(bytesOf(text), sizeOf(text));
   return bytes;
 }
 
@@ -29,6 +27,9 @@ export const DOWNSTREAM: Slice = name('envoy.wasm.metadata_exchange.downstream')
 export const DOWNSTREAM_ID: Slice = name('envoy.wasm.metadata_exchange.downstream_id');
 export const UPSTREAM: Slice = name('envoy.wasm.metadata_exchange.upstream');
 export const UPSTREAM_ID: Slice = name('envoy.wasm.metadata_exchange.upstream_id');
+
+/** The header that an internal redirect of Envoy's leaves: where the request was to go at first. */
+export const ORIGINAL_URL: Slice = name('x-envoy-original-url');
 
 /** What is called by name. */
 export const DECLARE_PROPERTY: Slice = name('declare_property');

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
-import { putText, Slice } from './slice';
+import { Ascii, bytesOf, sizeOf } from './ascii';
+import { Slice } from './slice';
 
 /**
  * A line that is put together in a room of fixed size: log messages, paths in a configuration. What does not fit
@@ -20,10 +21,9 @@ export class Text {
     this.room = room;
   }
 
-  /** Adds ASCII text. */
-  add(text: string): void {
-    if (<u32>text.length > this.room - this.size) return;
-    this.size += putText(text, this.at + this.size);
+  /** Adds text of ours, or as much as fits. */
+  add(text: Ascii): void {
+    this.addBytes(bytesOf(text), sizeOf(text));
   }
 
   /** Adds bytes, or as many as fit. */

@@ -2,7 +2,7 @@
 // Copyright the metadata-exchange authors
 
 import { take } from '../memory/arena';
-import { Slice } from '../memory/slice';
+import { compare, Slice } from '../memory/slice';
 import { FIXED64, LENGTH, MOST_NESTING, tagOf, VARINT, Writer } from './protobuf';
 import {
   BOOL_KIND,
@@ -228,7 +228,7 @@ export function readEntry(from: usize, to: usize, depth: u32): bool {
 function compareKeys(a: usize, b: usize): i32 {
   const sizeA = load<u32>(a, 4);
   const sizeB = load<u32>(b, 4);
-  const order = memory.compare(load<usize>(a), load<usize>(b), min(sizeA, sizeB));
+  const order = compare(load<usize>(a), load<usize>(b), min(sizeA, sizeB));
   return order != 0 ? order : <i32>sizeA - <i32>sizeB;
 }
 

@@ -2,7 +2,8 @@
 // Copyright the metadata-exchange authors
 
 import { take } from '../memory/arena';
-import { Slice } from '../memory/slice';
+import { Ascii, bytesOf, sizeOf } from '../memory/ascii';
+import { compare, Slice } from '../memory/slice';
 import { isUtf8 } from './utf8';
 
 /**
@@ -31,7 +32,7 @@ let entered: bool = false;
 /** Where the key begins that was read last. */
 let keyAt: usize = 0;
 let faultAt: usize = 0;
-let faultText: string = '';
+let faultText: Ascii = 0;
 
 /** Begins with a text. */
 export function open(text: Slice): void {
@@ -40,11 +41,11 @@ export function open(text: Slice): void {
   end = text.end();
   entered = false;
   faultAt = 0;
-  faultText = '';
+  faultText = 0;
 }
 
-/** What is wrong with the text, or an empty string. */
-export function problem(): string {
+/** What is wrong with the text, or 0. */
+export function problem(): Ascii {
   return faultText;
 }
 
@@ -173,11 +174,11 @@ export function finish(): bool {
   return at == end || fault('something follows the end');
 }
 
-function fault(text: string): bool {
+function fault(text: Ascii): bool {
   return faultFrom(at, text);
 }
 
-function faultFrom(where: usize, text: string): bool {
+function faultFrom(where: usize, text: Ascii): bool {
   if (!faultAt) {
     faultAt = where;
     faultText = text;
@@ -215,12 +216,9 @@ function next(closing: u8): bool {
 }
 
 /** Whether a word of the language stands here, and ends here. */
-function isWord(word: string): bool {
-  const length = <usize>word.length;
-  if (at + length > end) return false;
-  for (let i: usize = 0; i < length; i++) {
-    if (load<u8>(at + i) != <u8>load<u16>(changetype<usize>(word) + (i << 1))) return false;
-  }
+function isWord(word: Ascii): bool {
+  const length = sizeOf(word);
+  if (at + length > end || compare(at, bytesOf(word), length) != 0) return false;
   if (at + length == end) return true;
   const after: u32 = load<u8>(at + length);
   return !((after >= 0x30 && after <= 0x39) || ((after | 0x20) >= 0x61 && (after | 0x20) <= 0x7a) || after == 0x5f);

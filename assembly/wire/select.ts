@@ -2,7 +2,7 @@
 // Copyright the metadata-exchange authors
 
 import { take } from '../memory/arena';
-import { SLICE_SIZE, Slice, slice } from '../memory/slice';
+import { compare, SLICE_SIZE, Slice, slice } from '../memory/slice';
 import { closeEntry, gather, gatheredItems, ITEM_SIZE, readEntry } from './canonical';
 import { MOST_NESTING, Writer } from './protobuf';
 import { kindOf, STRUCT_FIELDS, STRUCT_KIND } from './struct';
@@ -95,5 +95,5 @@ function followPaths(item: usize, paths: usize, count: u32, rest: usize): u32 {
 /** Whether a path begins with the key of an item. */
 function begins(path: Slice, item: usize): bool {
   const keySize = load<u32>(item, 4);
-  return path.size >= keySize && memory.compare(path.at, load<usize>(item), keySize) == 0;
+  return path.size >= keySize && compare(path.at, load<usize>(item), keySize) == 0;
 }

@@ -2,7 +2,8 @@
 // Copyright the metadata-exchange authors
 
 import { take } from '../memory/arena';
-import { putText, Slice } from '../memory/slice';
+import { Ascii, bytesOf, sizeOf } from '../memory/ascii';
+import { Slice } from '../memory/slice';
 import { LENGTH } from './protobuf';
 import {
   BOOL_KIND,
@@ -56,8 +57,9 @@ function put(byte: u32): void {
   to++;
 }
 
-function putWord(word: string): void {
-  to += putText(word, to);
+function putWord(word: Ascii): void {
+  memory.copy(to, bytesOf(word), sizeOf(word));
+  to += sizeOf(word);
 }
 
 function putStruct(at: usize, end: usize, depth: u32): void {

@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ROOT } from '../../tools/envoy/binary.ts';
-import { lua, proxy } from '../../tools/envoy/config.ts';
+import { bridge, lua, metadataExchange, proxy } from '../../tools/envoy/config.ts';
 import { Envoy } from '../../tools/envoy/process.ts';
-import { METADATA, send } from '../support/http.ts';
+import { App, METADATA, send } from '../support/http.ts';
 import { learned } from '../support/peers.ts';
 import { PEER, PEER_HEADER, Stand } from '../support/stand.ts';
 import { struct } from '../support/struct.ts';
@@ -170,3 +170,18 @@ function toJson(model: StructModel): Record<string, unknown> {
   };
   return Object.fromEntries(Object.entries(model.fields).map(([key, value]) => [key, ofValue(value)]));
 }
+
+test.each(['downstream', 'upstream'] as const)('for one side only: %s', async (side) => {
+  const peer = { headers: [METADATA, PEER_HEADER] };
+  await using app = await App.start(() => peer);
+  const filters = [bridge('responses', side), metadataExchange(), bridge('requests', side)];
+  await using envoy = await Envoy.start(
+    proxy({ listeners: [{ name: 'listener', filters }], clusters: { app: { port: app.port } } }),
+  );
+  await send(await envoy.port('listener'), peer);
+  await envoy.until('the request is logged', () => learned(envoy).length === 1);
+  const [line] = learned(envoy);
+  expect([line.downstream.struct, line.upstream.struct]).toEqual([PEER, PEER]);
+  expect(line.downstream.dynamic).toEqual(side === 'downstream' ? PEER : undefined);
+  expect(line.upstream.dynamic).toEqual(side === 'upstream' ? PEER : undefined);
+});

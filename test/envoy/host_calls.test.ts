@@ -1,47 +1,58 @@
 // SPDX-License-Identifier: Apache-2.0
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { metadataExchange, proxy } from '../../tools/envoy/config.ts';
+import { ROOT } from '../../tools/envoy/binary.ts';
+import { metadataExchange, proxy, wasm } from '../../tools/envoy/config.ts';
 import { Envoy } from '../../tools/envoy/process.ts';
 import { App, ID, METADATA, type Request, send } from '../support/http.ts';
 import { PEER_HEADER, PEER_ID } from '../support/stand.ts';
 import { calls } from '../support/trace.ts';
 
 /**
- * Host calls are what an exchange costs. Here is every one of them, in order, as a stock Envoy traces them: each is made
- * once or not at all. A call that returns data calls back into the module for memory.
+ * Host calls are what an exchange costs. Here is every one of them, in order, as a stock Envoy traces them, for each of
+ * the cases that `make bench` measures, and for the straight floor that it compares with. A call that returns data calls
+ * back into the module for memory.
  */
-async function trace(direction: 'INBOUND' | 'OUTBOUND' | undefined, request: Request, config?: object) {
-  await using app = await App.start(() => ({ headers: direction === 'INBOUND' ? [] : FROM_PEER }));
+async function trace(
+  direction: 'INBOUND' | 'OUTBOUND' | undefined,
+  request: Request,
+  filter = metadataExchange(),
+  answer = FROM_PEER,
+  lastCallback = 'proxy_on_response_headers',
+) {
+  await using app = await App.start(() => ({ headers: direction === 'INBOUND' ? [] : answer }));
   await using envoy = await Envoy.start(
     proxy({
       node: { metadata: { 'istio.io/metadata': { NAME: 'own' } } },
-      listeners: [{ name: 'listener', direction, filters: [metadataExchange(config)] }],
+      listeners: [{ name: 'listener', direction, filters: [filter] }],
       clusters: { app: { port: app.port } },
     }),
     { componentLogLevel: 'wasm:trace' },
   );
   const port = await envoy.port('listener');
+  const isOver = (log: string) => log.includes(`${lastCallback} return`);
   // The second of two: what is done once for all requests is not what a request costs.
   await send(port, request);
-  await envoy.until('the first stream is gone', () => envoy.log().includes('proxy_on_delete return'));
+  await envoy.until('the first response went through', () => isOver(envoy.log()));
   const mark = envoy.log().length;
   await send(port, request);
-  await envoy.until('the second stream is gone', () => envoy.log().slice(mark).includes('proxy_on_delete return'));
-  return calls(envoy.log().slice(mark));
+  await envoy.until('the second response went through', () => isOver(envoy.log().slice(mark)));
+  return calls(envoy.log().slice(mark)).filter((call) => call !== 'proxy_on_tick');
 }
 
 const FROM_PEER = [METADATA, PEER_HEADER, ID, PEER_ID];
+const MANY = Array.from({ length: 40 }, (_, i) => [`x-header-${i}`, 'value']).flat();
 
 const DIRECTION = ['  proxy_get_property', '    malloc'];
-const read = (side: string) => [
+const PUBLISH = ['  proxy_set_property', '  proxy_set_property'];
+const fetchAll = (side: string) => [`  proxy_get_header_map_pairs(${side})`, '    malloc'];
+const fetchEach = (side: string) => [
   `  proxy_get_header_map_value(${side})`,
   '    malloc',
   `  proxy_get_header_map_value(${side})`,
   '    malloc',
-  '  proxy_set_property',
-  '  proxy_set_property',
 ];
-const seek = (side: string) => [`  proxy_get_header_map_value(${side})`, `  proxy_get_header_map_value(${side})`];
+const read = (side: string) => [...fetchAll(side), ...PUBLISH];
 const strip = (side: string) => [
   `  proxy_remove_header_map_value(${side})`,
   `  proxy_remove_header_map_value(${side})`,
@@ -57,7 +68,6 @@ const stream = (request: string[], response: string[]) => [
   ...request,
   'proxy_on_response_headers',
   ...response,
-  'proxy_on_delete',
 ];
 
 describe('the host calls of one stream', () => {
@@ -67,12 +77,24 @@ describe('the host calls of one stream', () => {
   });
 
   test('inbound, a client without peer headers', async () => {
-    expect(await trace('INBOUND', {})).toEqual(stream([...DIRECTION, ...seek('request')], strip('response')));
+    const request = [...DIRECTION, ...fetchAll('request')];
+    expect(await trace('INBOUND', {})).toEqual(stream(request, strip('response')));
+  });
+
+  test('inbound, a request with so many headers that it is cheaper to ask for two of them', async () => {
+    const request = [...DIRECTION, ...fetchEach('request'), ...PUBLISH, ...strip('request')];
+    expect(await trace('INBOUND', { headers: [...MANY, ...FROM_PEER] })).toEqual(stream(request, write('response')));
   });
 
   test('outbound', async () => {
     const response = [...read('response'), ...strip('response')];
     expect(await trace('OUTBOUND', {})).toEqual(stream([...DIRECTION, ...write('request')], response));
+  });
+
+  test('outbound, a response with many headers', async () => {
+    const response = [...fetchEach('response'), ...PUBLISH, ...strip('response')];
+    const found = await trace('OUTBOUND', {}, metadataExchange(), [...MANY, ...FROM_PEER]);
+    expect(found).toEqual(stream([...DIRECTION, ...write('request')], response));
   });
 
   test('in the middle', async () => {
@@ -84,6 +106,26 @@ describe('the host calls of one stream', () => {
   test('with lists nobody asks for the direction', async () => {
     const config = { downstream_discovery: [{ istio_headers: {} }], downstream_propagation: [{ istio_headers: {} }] };
     const request = [...read('request'), ...strip('request')];
-    expect(await trace('INBOUND', { headers: FROM_PEER }, config)).toEqual(stream(request, write('response')));
+    const found = await trace('INBOUND', { headers: FROM_PEER }, metadataExchange(config));
+    expect(found).toEqual(stream(request, write('response')));
+  });
+});
+
+describe('the host calls of the straight floor, which stays what it says', () => {
+  const traceFloor = (direction: 'INBOUND' | 'OUTBOUND', request: Request) => {
+    const floor = wasm('floor', undefined, join(ROOT, 'build/bench/floor.wasm'));
+    return trace(direction, request, floor, FROM_PEER, 'proxy_on_delete');
+  };
+
+  test('inbound', async () => {
+    const request = [...DIRECTION, ...fetchEach('request'), ...PUBLISH, ...strip('request')];
+    const expected = [...stream(request, write('response')), 'proxy_on_delete'];
+    expect(await traceFloor('INBOUND', { headers: FROM_PEER })).toEqual(expected);
+  });
+
+  test('outbound', async () => {
+    const response = [...fetchEach('response'), ...PUBLISH, ...strip('response')];
+    const expected = [...stream([...DIRECTION, ...write('request')], response), 'proxy_on_delete'];
+    expect(await traceFloor('OUTBOUND', {})).toEqual(expected);
   });
 });

@@ -46,7 +46,7 @@ async function plant(name: string): Promise<Outcome> {
     symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'));
     await run('git', ['apply', patch], { cwd: copy });
     const codecs = ['test/unit/codecs.ts', '--config', 'test/unit/asconfig.json', '--target', 'tests'];
-    for (const options of [['--target', 'release'], codecs]) await run(join(BIN, 'asc'), options, { cwd: copy });
+    for (const options of [['--target', 'release'], codecs]) await run(join(copy, 'tools/asc'), options, { cwd: copy });
     for (const inputs of ATTEMPTS) {
       outcome.found = await attempt(copy, inputs);
       if (outcome.found) break;

@@ -20,7 +20,7 @@ export function instrumentedBuilds(): InstrumentedBuilds {
     const outFile = relative(ROOT, join(folder, `${name}.wasm`));
     const text = textFile ? ['--textFile', relative(ROOT, join(folder, `${name}.wat`))] : [];
     const options = ['--outFile', outFile, ...text, '--debug', '--sourceMap'];
-    execFileSync(join(ROOT, 'node_modules/.bin/asc'), [...entry, ...options], { cwd: ROOT });
+    execFileSync(join(ROOT, 'tools/asc'), [...entry, ...options], { cwd: ROOT });
     const map = readFileSync(join(folder, `${name}.wasm.map`), 'utf8');
     return instrument(readFileSync(join(folder, `${name}.wasm`)), map, 'assembly/');
   };

@@ -26,7 +26,7 @@ interface Exports {
   proxy_on_configure(id: number, size: number): number;
   proxy_on_request_headers(id: number, headers: number, endOfStream: number): number;
   proxy_on_response_headers(id: number, headers: number, endOfStream: number): number;
-  proxy_on_delete(id: number): void;
+  proxy_on_delete?(id: number): void;
   proxy_on_tick?(id: number): void;
 }
 
@@ -48,6 +48,8 @@ export class Host {
   readonly properties: Record<string, Buffer>;
 
   private readonly exports: Exports;
+  /** Root contexts that are alive. */
+  private readonly roots = new Set<number>();
   private configuration = Buffer.alloc(0);
   private current: Stream | undefined;
   private nextId = 1;
@@ -63,7 +65,9 @@ export class Host {
   configure(config: string | Buffer = '', id = this.nextId++): number | undefined {
     this.configuration = Buffer.from(config);
     this.exports.proxy_on_context_create(id, 0);
-    return this.exports.proxy_on_configure(id, this.configuration.length) ? id : undefined;
+    if (!this.exports.proxy_on_configure(id, this.configuration.length)) return undefined;
+    this.roots.add(id);
+    return id;
   }
 
   /** The errors and warnings that were logged. */
@@ -81,14 +85,20 @@ export class Host {
     return Number((this.exports as unknown as Record<string, WebAssembly.Global>)[name].value);
   }
 
-  /** Ends a context, as Envoy does with each. */
+  /** Ends a context, as Envoy does with each: a root after its last stream. */
   end(id: number): void {
-    this.exports.proxy_on_delete(id);
+    this.roots.delete(id);
+    this.exports.proxy_on_delete?.(id);
   }
 
   /** Lets a root context's time pass, as often as it asked for. */
   tick(root: number): void {
     this.exports.proxy_on_tick?.(root);
+  }
+
+  /** Lets seconds pass for all root contexts. */
+  pass(seconds: number): void {
+    for (; seconds > 0; seconds--) for (const root of this.roots) this.tick(root);
   }
 
   /** Bytes of memory that the module has. */

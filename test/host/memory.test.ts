@@ -18,9 +18,9 @@ describe('memory does not grow', () => {
     let size = 0;
     for (let i = 0; i < 200; i++) {
       const next = host.configure(config) as number;
-      const stream = host.stream(old).onRequest();
+      host.stream(old).onRequest().onResponse().end();
       host.end(old);
-      stream.onResponse().end();
+      host.pass(6);
       old = next;
       if (i === 10) size = host.memorySize();
     }
@@ -93,27 +93,38 @@ describe('memory is bounded', () => {
     expect(roots.length).toBeGreaterThan(10);
     expect(roots.length).toBeLessThan(1000);
     expect(host.complaints().at(-1)).toBe('metadata_exchange: there is no memory left for another configuration');
-    const stream = host.stream(roots[0]).onRequest([ID, 'peer']).onResponse();
-    expect(stream.response).toEqual([[ID, 'me']]);
+    expect(host.stream(roots[0]).onRequest([ID, 'peer']).onResponse().end().response).toEqual([[ID, 'me']]);
+    host.pass(10);
+    expect(host.configure('{"max_header_size": 65536}'), 'all of them are alive').toBeUndefined();
     host.end(roots[0]);
-    expect(host.configure('{"max_header_size": 65536}'), 'a stream still needs it').toBeUndefined();
-    stream.end();
+    host.pass(4);
+    expect(host.configure('{"max_header_size": 65536}'), 'one may be late').toBeUndefined();
+    host.pass(2);
     expect(host.configure('{"max_header_size": 65536}'), 'what one gives back, the next one takes').toBeDefined();
   });
 
-  test('more streams at once than have room: stripped, heard, not answered', () => {
+  test('more streams at once than have room: the oldest are stripped, heard, not answered', () => {
     const host = new Host({ 'xds.node': NODE, ...INBOUND });
     const root = host.configure() as number;
-    const streams = Array.from({ length: 31_000 }, (_, i) => host.stream(root).onRequest([ID, `peer-${i}`]));
+    const streams = Array.from({ length: 40_000 }, (_, i) => host.stream(root).onRequest([ID, `peer-${i}`]));
     for (const [i, stream] of streams.entries()) {
       expect(stream.request).toEqual([]);
       expect(stream.filterState['envoy.wasm.metadata_exchange.downstream_id']?.toString()).toBe(`peer-${i}`);
       stream.onResponse([ID, 'forged']);
     }
-    const answered = streams.filter((stream) => stream.response.length > 0);
-    expect(answered.length).toBe(29_999);
-    expect(answered.every((stream) => stream.response[0][1] === 'own-id')).toBe(true);
+    const answered = streams.map((stream) => stream.response.length > 0);
+    expect(answered.indexOf(true)).toBe(40_000 - 32_768);
+    expect(answered.lastIndexOf(false)).toBe(40_000 - 32_768 - 1);
+    expect(streams.at(-1)?.response).toEqual([[ID, 'own-id']]);
     for (const stream of streams) stream.end();
     expect(host.stream(root).onRequest([ID, 'peer']).onResponse().response).toEqual([[ID, 'own-id']]);
+  });
+
+  test('streams that end without a response cost nobody else a place', () => {
+    const host = new Host({ 'xds.node': NODE, ...INBOUND });
+    const root = host.configure() as number;
+    const waiting = Array.from({ length: 1000 }, () => host.stream(root).onRequest([ID, 'peer']));
+    for (let i = 0; i < 25_000; i++) host.stream(root).onRequest([ID, 'peer']).end();
+    for (const stream of waiting) expect(stream.onResponse().response).toEqual([[ID, 'own-id']]);
   });
 });

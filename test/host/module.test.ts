@@ -22,7 +22,6 @@ describe('the built module', () => {
       'proxy_abi_version_0_2_1',
       'proxy_on_configure',
       'proxy_on_context_create',
-      'proxy_on_delete',
       'proxy_on_request_headers',
       'proxy_on_response_headers',
       'proxy_on_tick',

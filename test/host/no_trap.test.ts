@@ -14,13 +14,9 @@ afterAll(() => rmSync(folder, { recursive: true }));
 /** Builds AssemblyScript, with names; paths are seen from the project's root, as asc wants them. */
 function build(entry: string, options: string[]): ReturnType<typeof readModule> {
   const outFile = relative(ROOT, join(folder, 'built.wasm'));
-  execFileSync(
-    join(ROOT, 'node_modules/.bin/asc'),
-    [...entry.split(' '), '--debug', '--outFile', outFile, ...options],
-    {
-      cwd: ROOT,
-    },
-  );
+  execFileSync(join(ROOT, 'tools/asc'), [...entry.split(' '), '--debug', '--outFile', outFile, ...options], {
+    cwd: ROOT,
+  });
   return readModule(readFileSync(join(folder, 'built.wasm')));
 }
 

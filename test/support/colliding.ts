@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ROOT } from '../../tools/envoy/binary.ts';
@@ -16,9 +16,9 @@ export function colliding(): WebAssembly.Module {
     const broken = source.replace('return hash ^ (hash >> 32);', 'return (hash ^ (hash >> 32)) == 1 ? 1 : 42;');
     if (broken === source) throw new Error('assembly/memory/hash.ts does not end as it did');
     writeFileSync(hash, broken);
-    const asc = join(ROOT, 'node_modules/assemblyscript/bin/asc.js');
-    const modules = join(ROOT, 'node_modules');
-    execFileSync(process.execPath, [asc, '--target', 'release', '--path', modules], { cwd: folder });
+    cpSync(join(ROOT, 'tools'), join(folder, 'tools'), { recursive: true });
+    symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
+    execFileSync(join(folder, 'tools/asc'), ['--target', 'release'], { cwd: folder });
     return new WebAssembly.Module(readFileSync(join(folder, 'build/metadata_exchange.wasm')));
   } finally {
     rmSync(folder, { recursive: true });

@@ -11,7 +11,7 @@ import { Cursor, Writer } from '../../assembly/wire/protobuf';
 
 export { refused, reserve, startOver, take } from '../../assembly/memory/arena';
 export { giveAll, giveBlock, takeBlock, takeFor } from '../../assembly/memory/blocks';
-export { entries, find, insert, MOST_ENTRIES, remove } from '../../assembly/memory/id_table';
+export { claim, find, release, releaseAll } from '../../assembly/memory/stream_table';
 export {
   decode as decodeBase64,
   encode as encodeBase64,

@@ -34,7 +34,6 @@ export function load() {
   return {
     memory: exports.memory as WebAssembly.Memory,
     slices: Number((exports.slices as WebAssembly.Global).value),
-    mostEntries: Number((exports.MOST_ENTRIES as WebAssembly.Global).value),
     call: exports as unknown as Functions,
     cursorNumber: exports.cursorNumber as () => bigint,
     writeVarint: exports.writeVarint as (value: bigint) => void,
@@ -205,7 +204,7 @@ export function readJson(text: string | Uint8Array, onToken?: (what: string, off
   try {
     const result = value();
     if (call.finish()) return { value: result as Json };
-    return { problem: stringAt(call.problem()), offset: call.offset() };
+    return { problem: asciiAt(call.problem()), offset: call.offset() };
   } catch (error) {
     if (error instanceof Unread) return { unread: error.message };
     throw error;
@@ -218,4 +217,10 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 export function stringAt(at: number): string {
   const size = new Uint32Array(memory.buffer, at - 4, 1)[0];
   return Buffer.from(bytesAt(at, size)).toString('utf16le');
+}
+
+/** A text of the module's sources: its size before it, in two bytes. See tools/ascii.js. */
+export function asciiAt(at: number): string {
+  const [low, high] = bytesAt(at, 2);
+  return Buffer.from(bytesAt(at + 2, low + high * 256)).toString('latin1');
 }

@@ -96,8 +96,8 @@ export function metadataExchange(config?: Json, name = 'metadata_exchange'): Jso
   return wasm(name, config === undefined ? undefined : { '@type': `${TYPE}/google.protobuf.StringValue`, value: text });
 }
 
-/** A Wasm filter with our module and any configuration message. */
-export function wasm(name: string, configuration?: Json): Json {
+/** A Wasm filter with any configuration message; with our module, unless another one is named. */
+export function wasm(name: string, configuration?: Json, module = MODULE): Json {
   return {
     name,
     typed_config: {
@@ -106,15 +106,17 @@ export function wasm(name: string, configuration?: Json): Json {
         name,
         root_id: name,
         configuration,
-        vm_config: { runtime: 'envoy.wasm.runtime.v8', code: { local: { filename: MODULE } } },
+        vm_config: { runtime: 'envoy.wasm.runtime.v8', code: { local: { filename: module } } },
       },
     },
   };
 }
 
-/** Our bridge to dynamic metadata. */
-export function bridge(name = 'dynamic_metadata'): Json {
-  return lua(name, { filename: join(ROOT, 'envoy/dynamic_metadata.lua') });
+/** Our bridge to dynamic metadata, for both sides or for one. */
+export function bridge(name = 'dynamic_metadata', side?: 'downstream' | 'upstream'): Json {
+  const filename = join(ROOT, 'envoy/dynamic_metadata.lua');
+  if (!side) return lua(name, { filename });
+  return lua(name, { inline_string: `metadata_exchange_side = "${side}" dofile("${filename}")` });
 }
 
 /** A Lua filter. */

@@ -78,8 +78,6 @@ export class Exchange {
   direction = 0;
   /** How many headers were read that could be passed on. */
   published = 0;
-  /** For each root the stream that ended last, if it got no response and no request came since: to be redirected? */
-  private readonly unanswered = new Map<Root, StreamModel>();
 
   private methodsOf({ methods }: Config): Set<Method> {
     if (methods) return methods;
@@ -98,16 +96,14 @@ export class Exchange {
     const { config, own } = stream.root;
     const methods = this.methodsOf(config);
     const [reads, sends] = [methods.has('downstream_discovery'), methods.has('upstream_propagation')];
-    const earlier = this.unanswered.get(stream.root);
-    this.unanswered.delete(stream.root);
     stream.requested = true;
     stream.methods = methods;
     if (reads || methods.has('downstream_propagation')) {
       stream.hadMetadata = headers.some(([name]) => name === config.metadataHeader);
       stream.hadId = headers.some(([name]) => name === config.idHeader);
-      if (earlier && this.isSecondRun(stream, earlier, headers, sends)) {
-        stream.hadMetadata = earlier.hadMetadata;
-        stream.hadId = earlier.hadId;
+      if (this.isSecondRun(stream, headers, sends)) {
+        stream.hadMetadata = knows(stream, 'downstream');
+        stream.hadId = knows(stream, 'downstream_id');
       } else if (reads) {
         this.publish(stream, headers, 'downstream');
       }
@@ -131,25 +127,17 @@ export class Exchange {
     });
   }
 
-  /** A stream ends. */
-  end(stream: StreamModel): void {
-    if (stream.requested && !stream.answered) this.unanswered.set(stream.root, stream);
-    else this.unanswered.delete(stream.root);
-  }
-
-  /** A root context ends. */
-  endRoot(root: Root): void {
-    this.unanswered.delete(root);
-  }
-
-  /** Whether a request is the one before it, sent on once more by an internal redirect: README does not promise how. */
-  private isSecondRun(stream: StreamModel, earlier: StreamModel, headers: HeaderPair[], sends: boolean): boolean {
+  /** Whether a request comes for the second time, sent on once more by an internal redirect. */
+  private isSecondRun(stream: StreamModel, headers: HeaderPair[], sends: boolean): boolean {
     const { config, own } = stream.root;
-    const first = (wanted: string) => headers.find(([name]) => name === wanted)?.[1];
-    if (sends) return first(config.metadataHeader) === own.metadata && first(config.idHeader) === own.id;
-    if (stream.hadMetadata || stream.hadId) return false;
-    const knows = (part: string) => `envoy.wasm.metadata_exchange.${part}` in stream.filterState;
-    return (earlier.hadMetadata && knows('downstream')) || (earlier.hadId && knows('downstream_id'));
+    const first = (wanted: string) => {
+      const copies = headers.filter(([name]) => name === wanted).map(([, value]) => value);
+      return copies.find((value) => value !== '') ?? copies[0];
+    };
+    const isRedirect = headers.some(([name]) => name === 'x-envoy-original-url');
+    if (!sends) return isRedirect && !stream.hadMetadata && !stream.hadId;
+    const isOwn = first(config.metadataHeader) === own.metadata && first(config.idHeader) === own.id;
+    return isOwn && (isRedirect || knows(stream, 'downstream') || knows(stream, 'downstream_id'));
   }
 
   private publish(stream: StreamModel, headers: HeaderPair[], side: string): void {
@@ -165,6 +153,11 @@ export class Exchange {
     if (id && isUtf8(bytesOf(id))) stream.filterState[`${name}_id`] = bytesOf(id);
     if (struct || id) this.published++;
   }
+}
+
+/** Whether filter state has this of the peer. */
+function knows({ filterState }: StreamModel, part: string): boolean {
+  return `envoy.wasm.metadata_exchange.${part}` in filterState;
 }
 
 /** All copies of the two headers gone, and ours in their place where we have any. */

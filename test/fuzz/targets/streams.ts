@@ -21,6 +21,9 @@ import { type Builds, mostMemory, mutated, sameBytes, type Target } from '../tar
 import { generateConfig } from './config.ts';
 import { generateStruct } from './struct.ts';
 
+/** The id of a root that never was. */
+const NOBODY = 3_999_999_999;
+
 /** A program: what happens to one VM, one thing after the other. Numbers name roots and streams, whatever they are. */
 interface Program {
   /** The node, as base64, or the number of one of NODES. */
@@ -216,15 +219,15 @@ export class Streams implements Target {
       while (id === 0 || roots.has(id) || streams.has(id)) id = (id + 32768) >>> 0;
       return id;
     };
-    const end = ([id, { stream, model }]: [number, Live]) => {
+    const end = ([id, { stream }]: [number, Live]) => {
       streams.delete(id);
       stream.end();
-      pair.model.end(model);
     };
+    /** A root outlives its streams. */
     const endRoot = ([id, root]: [number, Root]) => {
+      for (const each of [...streams]) if (each[1].model.root === root) end(each);
       roots.delete(id);
       host.end(id);
-      pair.model.endRoot(root);
     };
 
     for (const step of program.steps) {
@@ -254,10 +257,9 @@ export class Streams implements Target {
         if (found && !found.model.answered) pair.onResponse(found.stream, found.model, step.response);
       } else if ('redirect' in step) {
         const found = nth(streams, step.redirect);
-        // A root that ended gets no new streams, though another one may have its id by now.
-        if (!found || found[1].model.answered || roots.get(found[1].stream.root) !== found[1].model.root) continue;
+        if (!found || found[1].model.answered) continue;
         const { stream, model } = found[1];
-        const headers = stream.request;
+        const headers: HeaderPair[] = [...stream.request, ['x-envoy-original-url', 'http://test/from']];
         end(found);
         const id = free(step.id);
         const again = { stream: host.stream(stream.root, id), model: pair.model.begin(model.root, model.filterState) };
@@ -266,11 +268,11 @@ export class Streams implements Target {
         pair.onRequest(again.stream, again.model, headers);
       } else if ('unknown' in step) {
         const id = free(step.unknown);
-        const stream = host.stream(free(id + 1), id);
+        const stream = host.stream(NOBODY, id);
         const headers: HeaderPair[] = [['x-istio-peer-id', 'x']];
         pair.onRequest(stream, undefined, headers);
-        pair.onResponse(stream, undefined, headers);
-        stream.end();
+        // A response of a stream that is not known is taken for a forgotten one's.
+        stream.onResponse(...headers).end();
       } else if ('direction' in step) pair.direction(step.direction);
       else if ('tick' in step) {
         const found = nth(roots, step.tick);
@@ -282,6 +284,11 @@ export class Streams implements Target {
     }
     for (const each of [...streams]) end(each);
     for (const each of [...roots]) endRoot(each);
+    // Roots are known to be gone when others tick and they do not.
+    host.properties['xds.node'] = NODE;
+    const last = host.configure('', free(4_000_000_000)) as number;
+    host.pass(6);
+    host.end(last);
     if (host.memorySize() > mostMemory(this.mostPeers)) throw new Error('what came and went took memory');
     return pair.model.published > 0;
   }
@@ -375,6 +382,9 @@ function anyHeaders(random: Random): HeaderPair[] {
   for (let i = copies(); i > 0; i--) headers.push([random.pick(METADATA_NAMES), anyMetadata(random)]);
   for (let i = copies(); i > 0; i--) headers.push([random.pick(ID_NAMES), anyId(random)]);
   for (let i = random.below(3); i > 0; i--) headers.push([random.pick([':path', 'x-other', 'x-istio']), anyId(random)]);
+  if (random.oneIn(12)) headers.push(['x-envoy-original-url', 'http://test/from']);
+  // More than are fetched at once.
+  if (random.oneIn(6)) for (let i = 0; i < 25; i++) headers.push([`x-${i}`, 'x']);
   return random.oneIn(3) ? random.shuffled(headers) : headers;
 }
 
