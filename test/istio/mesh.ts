@@ -26,12 +26,13 @@ export class Istiod implements AsyncDisposable {
   static async start(resources: Resource[]): Promise<Istiod> {
     const input = resources.map((each) => stringify(each)).join('\n---\n');
     const daemon = Daemon.start('istiod', program('istiod'), [], { input, env: VALUES.pilot.env });
-    const address = await daemon.until('it serves', () => /^127\.0\.0\.1:\d+$/m.exec(daemon.log())?.[0]);
-    return new Istiod(daemon, address);
-  }
-
-  log(): string {
-    return this.daemon.log();
+    try {
+      const address = await daemon.until('it serves', () => /^127\.0\.0\.1:\d+$/m.exec(daemon.log())?.[0]);
+      return new Istiod(daemon, address);
+    } catch (error) {
+      await daemon[Symbol.asyncDispose]();
+      throw error;
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

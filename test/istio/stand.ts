@@ -35,11 +35,12 @@ export interface Exchange {
  */
 export class MeshStand implements AsyncDisposable {
   private constructor(
-    readonly istiod: Istiod,
     readonly productpage: Sidecar,
     readonly reviews: Sidecar,
     private readonly app: App,
     private readonly client: string,
+    /** What must be stopped, in this order. */
+    private readonly running: AsyncDisposable[],
   ) {}
 
   static async start(resources: Resource[], options: { ready?: boolean } = {}): Promise<MeshStand> {
@@ -50,21 +51,31 @@ export class MeshStand implements AsyncDisposable {
     const productpage = podOf(find('Deployment', 'productpage'), client);
     const reviews = podOf(find('Deployment', 'reviews'), server);
     const service = find('Service', 'reviews');
-    const app = await App.start();
     const others = workloads.filter((each) => each.kind !== 'Deployment');
-    const istiod = await Istiod.start([
-      ...others,
-      productpage,
-      reviews,
-      endpointsOf(service, reviews),
-      ...boundToAddresses(client, server, app.port),
-      ...resources,
-    ]);
-    const sidecars = await Promise.all([
-      Sidecar.start(productpage, istiod, options),
-      Sidecar.start(reviews, istiod, options),
-    ]);
-    return new MeshStand(istiod, ...sidecars, app, client);
+    const running: AsyncDisposable[] = [];
+    const keep = <T extends AsyncDisposable>(each: T): T => {
+      running.unshift(each);
+      return each;
+    };
+    try {
+      const app = keep(await App.start());
+      const istiod = keep(
+        await Istiod.start([
+          ...others,
+          productpage,
+          reviews,
+          endpointsOf(service, reviews),
+          ...boundToAddresses(client, server, app.port),
+          ...resources,
+        ]),
+      );
+      const first = keep(await Sidecar.start(productpage, istiod, options));
+      const second = keep(await Sidecar.start(reviews, istiod, options));
+      return new MeshStand(first, second, app, client, running);
+    } catch (error) {
+      await stopAll(running);
+      throw error;
+    }
   }
 
   /** productpage's application sends a request to reviews, through both sidecars. */
@@ -84,10 +95,12 @@ export class MeshStand implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([this.productpage, this.reviews].map((each) => each[Symbol.asyncDispose]()));
-    await this.istiod[Symbol.asyncDispose]();
-    await this.app[Symbol.asyncDispose]();
+    await stopAll(this.running);
   }
+}
+
+async function stopAll(running: AsyncDisposable[]): Promise<void> {
+  for (const each of running) await each[Symbol.asyncDispose]();
 }
 
 /** The port of reviews' Service, and that of its pod. */
