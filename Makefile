@@ -22,6 +22,11 @@ test: packages envoys $(MODULE) build/codecs.wasm build/reader.wasm build/bench/
 	@echo "==> tests"
 	@$(BIN)/vitest run $(TESTS)
 
+.PHONY: test-istio
+test-istio: packages envoy image .cache/go/crane istio-programs ## The image, the resources and the exchange on Istio's own code
+	@echo "==> tests on Istio"
+	@ISTIO=1 $(BIN)/vitest run $(TESTS)
+
 .PHONY: soak
 soak: packages envoy $(MODULE) ## A million requests, hostile ones too, and what memory does (REQUESTS=n; BRIDGE=1)
 	@$(BIN)/tsx tools/soak.ts
@@ -46,6 +51,19 @@ bench: packages envoy $(MODULE) build/bench/empty.wasm build/bench/floor.wasm ##
 .PHONY: build
 build: packages $(MODULE) ## The module: build/metadata_exchange.wasm
 
+.PHONY: image
+image: packages $(MODULE) ## The module as a container image for Istio: build/image
+	@$(BIN)/tsx tools/image/build.ts
+
+.PHONY: push
+push: image $(if $(CRANE),,.cache/go/crane) ## Pushes the image: make push IMAGE=registry.example.com/name:tag
+	@$(BIN)/tsx tools/image/push.ts
+
+.PHONY: sbom
+sbom: packages ## What the module was built with, in the form of CycloneDX: build/sbom.cdx.json
+	@mkdir -p build
+	@npm sbom --sbom-format cyclonedx --package-lock-only >build/sbom.cdx.json
+
 .PHONY: debug
 debug: packages build/metadata_exchange.debug.wasm ## The module with names, assertions and a source map
 
@@ -66,12 +84,18 @@ lint: packages ## Formatting, linting, types, and the documentation's generated 
 	@$(BIN)/tsc -p .
 	@$(BIN)/tsx tools/configuration-table.ts --check
 	@$(BIN)/tsx tools/consumers-table.ts --check
+	@$(BIN)/tsx tools/istio/copies.ts --check
+
+.PHONY: lint-workflows
+lint-workflows: .cache/go/actionlint ## Checks the workflows of GitHub Actions
+	@.cache/go/actionlint
 
 .PHONY: format
 format: packages ## Formats the sources, and makes the documentation's tables again
 	@$(BIN)/biome check --write .
 	@$(BIN)/tsx tools/configuration-table.ts
 	@$(BIN)/tsx tools/consumers-table.ts
+	@$(BIN)/tsx tools/istio/copies.ts
 
 .PHONY: clean
 clean: ## Removes what was built and downloaded
@@ -84,6 +108,20 @@ envoy: ## The pinned Envoy, unless ENVOY names another
 .PHONY: envoys
 envoys: ## Every Envoy that the tests run, unless ENVOY names another
 	@$(if $(ENVOY),,tools/install-envoy.sh --all)
+
+# Go decides itself what there is to build.
+.PHONY: istio-programs
+istio-programs:
+	@echo "==> Istio's own code: building what the tests run (some ten minutes the first time)"
+	@mkdir -p .cache/istio
+	@go=$$(tools/install-go.sh) && cd test/istio/go && $$go build -o ../../../.cache/istio/ ./... tool && \
+	  install -m 644 "$$($$go list -m -f '{{.Dir}}' istio.io/istio)/tools/packaging/common/envoy_bootstrap.json" ../../../.cache/istio/
+
+.cache/go/crane .cache/go/actionlint: tools/go/go.mod tools/go/go.sum
+	@echo "==> Go tools: building $(@F)"
+	@mkdir -p .cache/go
+	@go=$$(tools/install-go.sh) && cd tools/go && $$go build -o ../../.cache/go/ tool
+	@touch .cache/go/crane .cache/go/actionlint
 
 .PHONY: packages
 packages: node_modules/.package-lock.json

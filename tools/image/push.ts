@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the metadata-exchange authors
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ROOT } from '../envoy/binary.ts';
+import { writeResources } from '../istio/resources.ts';
+
+/**
+ * `make push IMAGE=registry/name:tag`: pushes build/image, and writes Istio's resources for it to build/istio. The registry's
+ * password is the one of `docker login` or `crane auth login`. CRANE names another crane than the pinned one.
+ */
+
+const LAYOUT = join(ROOT, 'build/image');
+const RESOURCES = 'build/istio';
+
+const image = process.env.IMAGE ?? '';
+if (!/^[^/@\s]+\/[^@\s]+:[^/@\s]+$/.test(image)) {
+  console.error('IMAGE must say where to: make push IMAGE=registry.example.com/some/name:tag');
+  process.exit(1);
+}
+
+const crane = process.env.CRANE || join(ROOT, '.cache/go/crane');
+try {
+  execFileSync(crane, ['push', LAYOUT, image], { stdio: ['ignore', 'ignore', 'inherit'] });
+} catch {
+  process.exit(1);
+}
+const { digest } = JSON.parse(readFileSync(join(LAYOUT, 'index.json'), 'utf8')).manifests[0];
+writeResources(join(ROOT, RESOURCES), image, digest);
+console.log(`==> pushed ${image}@${digest}`);
+console.log(
+  `==> ${RESOURCES}: the resources of envoy/istio with this image; kubectl apply -f ${RESOURCES}/wasmplugin.yaml`,
+);
