@@ -9,7 +9,7 @@ import { type Contender, contenders, OURS } from './contenders.ts';
 import { BOOTS, footprints } from './footprint.ts';
 import { type Cost, measure } from './measure.ts';
 import { type Results, report } from './report.ts';
-import { Stand } from './stand.ts';
+import { inbound, outbound, Stand } from './stand.ts';
 import { ACTIVE, withActive } from './streams.ts';
 
 /**
@@ -18,7 +18,9 @@ import { ACTIVE, withActive } from './streams.ts';
  * out is in build/bench: results.json, and what report.ts makes of it.
  */
 const ROUNDS = Number(process.env.ROUNDS || 29);
-const REQUESTS = Number(process.env.REQUESTS || 1500);
+const REQUESTS = Number(process.env.REQUESTS || 800);
+/** V8 runs a module as it was loaded, and compiles again, better, what it has run often enough: this often will do. */
+const WARM_UP = 60_000;
 const WANTED = process.env.CASES?.split(',');
 const FOLDER = join(ROOT, 'build/bench');
 
@@ -44,7 +46,14 @@ async function measureCases(all: Contender[]): Promise<Record<string, Cost[]>> {
   const costs: Record<string, Cost[]> = {};
   const stands: Stand[] = [];
   try {
-    for (const contender of all) stands.push(await Stand.start(contender));
+    const warm = progress('warming up', all.length);
+    for (const [i, contender] of all.entries()) {
+      warm(i);
+      const stand = await Stand.start(contender);
+      stands.push(stand);
+      for (const traffic of [inbound(600), outbound(600)]) await stand.cost(traffic, WARM_UP);
+    }
+    done();
     for (const { name, title, traffic, contenders: names } of CASES) {
       if (WANTED && !WANTED.includes(name)) continue;
       const taking = stands.filter(({ contender }) => !names || names.includes(contender.name));

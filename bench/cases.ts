@@ -21,7 +21,6 @@ export const CASES: Case[] = [
   { name: 'inbound-1200', title: 'inbound, 1.2 kB', traffic: inbound(1200), contenders: [...FEW, 'rust', 'bridge'] },
   { name: 'inbound-5000', title: 'inbound, 5 kB', traffic: inbound(5000), contenders: [...FEW, 'rust', 'bridge'] },
   { name: 'outbound-1200', title: 'outbound, 1.2 kB', traffic: outbound(1200), contenders: [...FEW, 'rust'] },
-  { name: 'outbound-5000', title: 'outbound, 5 kB', traffic: outbound(5000), contenders: [...FEW, 'rust'] },
   { name: 'peers-1', title: 'one peer', traffic: distinct(1), contenders: READERS },
   { name: 'peers-100', title: '100 peers in turn', traffic: distinct(100), contenders: ['none', 'ours'] },
   { name: 'peers-10000', title: 'a new peer on every request', traffic: distinct(10_000), contenders: READERS },

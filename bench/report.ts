@@ -134,7 +134,10 @@ function chart({ cases }: Results): string {
     yAxis: { type: 'category', data: drawn.map(({ label }) => label) },
     series: [bars('outbound', '#9ecae1'), bars('inbound', '#3182bd')],
   });
-  return `${view.renderToSVGString()}\n`;
+  const svg = view.renderToSVGString();
+  // It would wait for the next frame for ever.
+  view.dispose();
+  return `${svg}\n`;
 }
 
 /** Replaces what stands between two marks of a document. */

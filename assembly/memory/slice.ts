@@ -39,12 +39,17 @@ export function slice(at: usize): Slice {
   return changetype<Slice>(at);
 }
 
-/** Whether two slices hold the same bytes: eight at a time, wherever they stand. */
+/** Whether two slices hold the same bytes: 32 at a time, then eight, wherever they stand. */
 export function sameBytes(a: Slice, b: Slice): bool {
   if (a.size != b.size) return false;
   let at = a.at;
   let other = b.at;
   const end = a.end();
+  for (; at + 32 <= end; at += 32, other += 32) {
+    const first = (load<u64>(at) ^ load<u64>(other)) | (load<u64>(at, 8) ^ load<u64>(other, 8));
+    const second = (load<u64>(at, 16) ^ load<u64>(other, 16)) | (load<u64>(at, 24) ^ load<u64>(other, 24));
+    if ((first | second) != 0) return false;
+  }
   for (; at + 8 <= end; at += 8, other += 8) {
     if (load<u64>(at) != load<u64>(other)) return false;
   }
