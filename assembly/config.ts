@@ -4,6 +4,7 @@
 import {
   begin,
   expect,
+  flag,
   isNamed,
   isNew,
   isWellFormed,
@@ -12,6 +13,7 @@ import {
   key,
   malformed,
   number,
+  readBool,
   readHeaderName,
   readNumber,
   readText,
@@ -66,10 +68,19 @@ export class Config {
   /** The paths of the fields that are sent, as slices in a row; 0: all are. */
   fields: usize;
   fieldCount: u32;
+  /** Whether the headers are Istio's and the own metadata is made as Istio's native filter makes it (dialect.ts). */
+  speaksIstio: bool;
+  /** Labels that are sent beside those that Istio's dialect has, as slices in a row. */
+  labels: usize;
+  labelCount: u32;
+  /** The methods that leave out clusters which are not of the mesh. */
+  skipsExternal: u32;
 }
 
 const DEFAULT_METADATA_HEADER: Slice = name('x-istio-peer-metadata');
 const DEFAULT_ID_HEADER: Slice = name('x-istio-peer-id');
+const ISTIO_METADATA_HEADER: Slice = name('x-envoy-peer-metadata');
+const ISTIO_ID_HEADER: Slice = name('x-envoy-peer-metadata-id');
 const DEFAULT_METADATA_KEY: Slice = name('istio.io/metadata');
 
 /**
@@ -90,12 +101,25 @@ export function readConfig(source: Slice, owner: usize): Config | null {
   config.maxPeerCacheSize = 500;
   config.fields = 0;
   config.fieldCount = 0;
+  config.speaksIstio = false;
+  config.labels = 0;
+  config.labelCount = 0;
+  config.skipsExternal = 0;
   if (source.size == 0) return config;
   if (looksLikeStruct(source) && !(reserve(roomForJson(source.size) * 2) && toJson(source, source))) return null;
 
   begin(source, owner);
   if (!readFields(config) || !(json.finish() || malformed())) return null;
-  return config;
+  if (config.speaksIstio) speakIstio(config);
+  if (!sameBytes(config.metadataHeader, config.idHeader)) return config;
+  refuse(0, 'headers.metadata and headers.id must be two different headers');
+  return null;
+}
+
+/** Where no other headers are named, Istio's are meant. */
+function speakIstio(config: Config): void {
+  if (config.metadataHeader == DEFAULT_METADATA_HEADER) config.metadataHeader = ISTIO_METADATA_HEADER;
+  if (config.idHeader == DEFAULT_ID_HEADER) config.idHeader = ISTIO_ID_HEADER;
 }
 
 function readFields(config: Config): bool {
@@ -123,6 +147,9 @@ const UPSTREAM_PROPAGATION: u32 = 7;
 const MAX_HEADER_SIZE: u32 = 8;
 const MAX_PEER_CACHE_SIZE: u32 = 9;
 const METADATA_FIELDS: u32 = 10;
+const DIALECT: u32 = 11;
+const ADDITIONAL_LABELS: u32 = 12;
+const SHARED_WITH_UPSTREAM: u32 = 13;
 
 function fieldNumber(): u32 {
   if (isText(key, 'headers')) return HEADERS;
@@ -135,6 +162,9 @@ function fieldNumber(): u32 {
   if (isNamed('max_header_size')) return MAX_HEADER_SIZE;
   if (isNamed('max_peer_cache_size')) return MAX_PEER_CACHE_SIZE;
   if (isNamed('metadata_fields')) return METADATA_FIELDS;
+  if (isText(key, 'dialect')) return DIALECT;
+  if (isNamed('additional_labels')) return ADDITIONAL_LABELS;
+  if (isNamed('shared_with_upstream')) return SHARED_WITH_UPSTREAM;
   return UNKNOWN;
 }
 
@@ -162,7 +192,28 @@ function readField(config: Config, field: u32): bool {
     config.maxPeerCacheSize = number;
     return true;
   }
-  if (field == METADATA_FIELDS) return readPaths(config);
+  if (field == METADATA_FIELDS) {
+    if (!readTexts()) return false;
+    config.fields = textsAt;
+    config.fieldCount = textCount;
+    return true;
+  }
+  if (field == ADDITIONAL_LABELS) {
+    if (!readTexts()) return false;
+    config.labels = textsAt;
+    config.labelCount = textCount;
+    return true;
+  }
+  if (field == DIALECT) {
+    if (!readText()) return false;
+    config.speaksIstio = isText(text, 'istio');
+    return config.speaksIstio || isText(text, 'generic') || refuse(textOffset, 'must be "generic" or "istio"');
+  }
+  if (field == SHARED_WITH_UPSTREAM) {
+    const offset = json.offset();
+    if (!readBool()) return false;
+    return !flag || refuse(offset, 'a Wasm filter cannot share filter state with the upstream connection');
+  }
   if (field == DOWNSTREAM_DISCOVERY) return readMethods(config, READ_REQUEST);
   if (field == UPSTREAM_DISCOVERY) return readMethods(config, READ_RESPONSE);
   if (field == DOWNSTREAM_PROPAGATION) return readMethods(config, WRITE_RESPONSE);
@@ -173,7 +224,6 @@ const HEADERS_METADATA: u32 = 1;
 const HEADERS_ID: u32 = 2;
 
 function readHeaders(config: Config): bool {
-  const objectOffset = json.offset();
   if (!expect(json.OBJECT)) return false;
   let seen: u32 = 0;
   json.enter();
@@ -191,9 +241,7 @@ function readHeaders(config: Config): bool {
     }
     stepBack(size);
   }
-  if (!isWellFormed()) return false;
-  if (!sameBytes(config.metadataHeader, config.idHeader)) return true;
-  return refuse(objectOffset, 'metadata and id must be two different headers');
+  return isWellFormed();
 }
 
 /** A list of methods. As soon as one list is there, even an empty one, the lists alone decide what streams do. */
@@ -204,50 +252,73 @@ function readMethods(config: Config, method: u32): bool {
   json.enter();
   while (json.nextElement()) {
     const size = stepInto(index++);
-    if (!readMethod()) return false;
+    if (!readMethod(config, method)) return false;
     config.methods |= method;
     stepBack(size);
   }
   return isWellFormed();
 }
 
-/** One method: an object with one field, that names it, and in it the method's own settings: none so far. */
-function readMethod(): bool {
+/** One method: an object with one field, that names it, and in it the method's own settings. */
+function readMethod(config: Config, method: u32): bool {
   const objectOffset = json.offset();
   if (!expect(json.OBJECT)) return false;
   let count = 0;
   json.enter();
   while (json.nextMember(key)) {
     const size = step();
-    if (!isNamed('istio_headers')) {
-      return refuse(json.keyOffset(), 'is not a method that this version has: istio_headers is');
-    }
+    if (!isNamed('istio_headers')) return refuseMethod();
     if (++count > 1) return refuse(json.keyOffset(), 'is given twice');
-    if (!expect(json.OBJECT)) return false;
-    json.enter();
-    if (json.nextMember(key)) {
-      step();
-      return refuse(json.keyOffset(), 'is not a known field');
-    }
-    if (!isWellFormed()) return false;
+    if (!readIstioHeaders(config, method)) return false;
     stepBack(size);
   }
   return isWellFormed() && (count == 1 || refuse(objectOffset, 'must name a method'));
 }
 
-/** The most paths in `metadata_fields`. */
-const MOST_PATHS: u32 = 100;
+/** Methods of Istio's native filter that this one does not have, each with the reason. */
+function refuseMethod(): bool {
+  if (isNamed('upstream_filter_state')) {
+    return refuse(json.keyOffset(), 'a Wasm filter cannot read the filter state of the upstream connection');
+  }
+  return refuse(json.keyOffset(), 'is not a method that this version has: istio_headers is');
+}
 
-/** A list of paths, kept as slices in a row. */
-function readPaths(config: Config): bool {
+/** The settings of `istio_headers`. */
+function readIstioHeaders(config: Config, method: u32): bool {
+  if (!expect(json.OBJECT)) return false;
+  let seen: u32 = 0;
+  json.enter();
+  while (json.nextMember(key)) {
+    const size = step();
+    const writes = (method & (WRITE_REQUEST | WRITE_RESPONSE)) != 0;
+    if (!isNew(writes && isNamed('skip_external_clusters') ? 1 : UNKNOWN, seen)) return false;
+    seen = 2;
+    if (!skipNull()) {
+      if (!readBool()) return false;
+      if (flag) config.skipsExternal |= method;
+    }
+    stepBack(size);
+  }
+  return isWellFormed();
+}
+
+/** The most texts in a list. */
+const MOST_TEXTS: u32 = 100;
+
+/** The list that was read last: slices in a row, and how many. */
+let textsAt: usize = 0;
+let textCount: u32 = 0;
+
+/** A list of texts. */
+function readTexts(): bool {
   if (!expect(json.ARRAY)) return false;
-  const at = keepRoom(MOST_PATHS * <u32>SLICE_SIZE);
+  const at = keepRoom(MOST_TEXTS * <u32>SLICE_SIZE);
   if (!at) return refuse(json.offset(), 'does not fit into memory');
   let count: u32 = 0;
   json.enter();
   while (json.nextElement()) {
     const size = stepInto(count);
-    if (count == MOST_PATHS) return refuse(json.offset(), 'is one path too many: there may be 100');
+    if (count == MOST_TEXTS) return refuse(json.offset(), 'is one too many: there may be 100');
     if (!readText()) return false;
     const copy = kept();
     if (!copy) return false;
@@ -255,7 +326,7 @@ function readPaths(config: Config): bool {
     count++;
     stepBack(size);
   }
-  config.fields = at;
-  config.fieldCount = count;
+  textsAt = at;
+  textCount = count;
   return isWellFormed();
 }

@@ -120,6 +120,16 @@ export function readNumber(least: u32, most: u32): bool {
   return false;
 }
 
+/** The boolean that was read last. */
+export let flag: bool = false;
+
+/** Reads a boolean, as `flag`. */
+export function readBool(): bool {
+  if (!expect(json.BOOL)) return false;
+  flag = json.readBool();
+  return isWellFormed();
+}
+
 /** Reads a field name as RFC 9110 has it, as `text`, in lower case as HTTP/2 wants it. */
 export function readHeaderName(): bool {
   if (!readText()) return false;

@@ -5,6 +5,9 @@ import { BY_DIRECTION, Config, READ_REQUEST, READ_RESPONSE, WRITE_REQUEST, WRITE
 import { REQUEST_HEADERS, RESPONSE_HEADERS } from './host/abi';
 import * as headers from './host/headers';
 import {
+  CLUSTER_DISABLED,
+  CLUSTER_EXTERNAL,
+  CLUSTER_NAME,
   DOWNSTREAM,
   DOWNSTREAM_ID,
   LISTENER_DIRECTION,
@@ -15,6 +18,7 @@ import {
 } from './host/names';
 import * as properties from './host/properties';
 import { Identity } from './identity';
+import { isText } from './memory/ascii';
 import { Slice, sameBytes, slice } from './memory/slice';
 import { count, HEADERS_SENT, OVERSIZE } from './metrics';
 import { isReadableId, readMetadata } from './peers';
@@ -72,7 +76,9 @@ export function methodsOf(config: Config): u32 {
 
 /** Does what is to be done with a request that has so many headers, and returns what is to be known at its response. */
 export function onRequestHeaders(config: Config, identity: Identity, headerCount: u32): u32 {
-  const methods = methodsOf(config);
+  let methods = methodsOf(config);
+  const strips = (methods & (READ_REQUEST | WRITE_REQUEST)) != 0;
+  if ((config.skipsExternal & methods & WRITE_REQUEST) != 0 && isExternal()) methods &= ~WRITE_REQUEST;
   const writes = (methods & WRITE_REQUEST) != 0;
   metadataFound = headers.PRESENT;
   idFound = headers.PRESENT;
@@ -87,7 +93,7 @@ export function onRequestHeaders(config: Config, identity: Identity, headerCount
       publish(config, DOWNSTREAM, DOWNSTREAM_ID);
     }
   }
-  if (writes || (methods & READ_REQUEST) != 0) {
+  if (strips) {
     settle(REQUEST_HEADERS, config.metadataHeader, identity.metadata, writes, metadataFound);
     settle(REQUEST_HEADERS, config.idHeader, identity.id, writes, idFound);
   }
@@ -97,8 +103,9 @@ export function onRequestHeaders(config: Config, identity: Identity, headerCount
 /** Does what is to be done with a response that has so many headers, by what `onRequestHeaders` returned. */
 export function onResponseHeaders(config: Config, identity: Identity, known: u32, headerCount: u32): void {
   const reads = (known & READ_RESPONSE) != 0;
-  const writes = (known & WRITE_RESPONSE) != 0;
-  if (!reads && !writes) return;
+  const isAsked = (known & WRITE_RESPONSE) != 0;
+  if (!reads && !isAsked) return;
+  const writes = isAsked && ((config.skipsExternal & WRITE_RESPONSE) == 0 || !isExternal());
   metadataFound = headers.PRESENT;
   idFound = headers.PRESENT;
   if (reads) {
@@ -109,6 +116,19 @@ export function onResponseHeaders(config: Config, identity: Identity, known: u32
   const answersId = writes && (known & HAD_ID) != 0;
   settle(RESPONSE_HEADERS, config.metadataHeader, identity.metadata, answersMetadata, metadataFound);
   settle(RESPONSE_HEADERS, config.idHeader, identity.id, answersId, idFound);
+}
+
+/**
+ * Whether a request leaves the mesh, as Istio's native filter sees it: to the PassthroughCluster, or to a cluster whose
+ * metadata says `istio: {external: true}`, or `disable_mx: true`.
+ */
+function isExternal(): bool {
+  if (properties.get(CLUSTER_NAME, struct) && isText(struct, 'PassthroughCluster')) return true;
+  return isTrue(CLUSTER_EXTERNAL) || isTrue(CLUSTER_DISABLED);
+}
+
+function isTrue(path: Slice): bool {
+  return properties.get(path, struct) && struct.size > 0 && load<u8>(struct.at) != 0;
 }
 
 /**

@@ -3,6 +3,7 @@
 
 import { addLeftOut, cutToFit, fieldsLeftOut, roomForCut } from './budget';
 import { Config } from './config';
+import { nativeStruct, roomForNative } from './dialect';
 import * as log from './host/log';
 import { NODE, OLD_NODE } from './host/names';
 import * as properties from './host/properties';
@@ -12,7 +13,7 @@ import { SLICE_SIZE, Slice, slice } from './memory/slice';
 import { change, count, OWN_FIELDS_LEFT_OUT } from './metrics';
 import { encode, encodedSize } from './wire/base64';
 import { canonical, leftOut, roomForCanonical } from './wire/canonical';
-import { readNode } from './wire/node';
+import { readNode, readSurroundings } from './wire/node';
 import { roomForSelect, select } from './wire/select';
 import { kindOf, STRUCT_KIND } from './wire/struct';
 import { isUtf8 } from './wire/utf8';
@@ -35,6 +36,9 @@ const nodeCluster = slice(memory.data(8, 4));
 const ownValue = slice(memory.data(8, 4));
 const ownStruct = slice(memory.data(8, 4));
 const ownBytes = slice(memory.data(8, 4));
+const allMetadata = slice(memory.data(8, 4));
+const region = slice(memory.data(8, 4));
+const zone = slice(memory.data(8, 4));
 
 /**
  * The identity of this proxy's node, kept for as long as `owner` lives; null, and a line in the log, if the host
@@ -114,8 +118,20 @@ const MOST_NAMED: u32 = 6;
 /** Whether the log says already that there is nothing to send: once for each VM, not for each configuration. */
 let warnedOfNothing: bool = false;
 
+/**
+ * Finds what this proxy says of itself, as `ownStruct`: the Struct under the configured key, or what Istio's native
+ * filter would make of the flat keys beside it. The dialect says which of the two is asked for first.
+ */
+function findStruct(config: Config): bool {
+  const hasKey = ownValue.size > 0 && kindOf(ownValue, ownStruct) == STRUCT_KIND;
+  if (hasKey && !config.speaksIstio) return true;
+  readSurroundings(nodeBytes, allMetadata, region, zone);
+  if (!reserve(roomForNative(allMetadata.size))) return hasKey;
+  return nativeStruct(allMetadata, region, zone, config.labels, config.labelCount, ownStruct) || hasKey;
+}
+
 function keepMetadata(config: Config, metadata: Slice, owner: usize): bool {
-  const isStruct = ownValue.size > 0 && kindOf(ownValue, ownStruct) == STRUCT_KIND;
+  const isStruct = findStruct(config);
   if (isStruct && !reserve(roomForCanonical(ownStruct.size))) return false;
   if (!isStruct || !canonical(ownStruct, ownBytes)) {
     if (!warnedOfNothing) {

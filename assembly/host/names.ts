@@ -22,6 +22,11 @@ export const OLD_NODE: Slice = name('node');
 export const LISTENER_DIRECTION: Slice = name('xds\0listener_direction');
 export const OLD_LISTENER_DIRECTION: Slice = name('listener_direction');
 
+/** Of the cluster that a request goes to: its name, and what Istio says of it. */
+export const CLUSTER_NAME: Slice = name('xds\0cluster_name');
+export const CLUSTER_EXTERNAL: Slice = name('xds\0cluster_metadata\0filter_metadata\0istio\0external');
+export const CLUSTER_DISABLED: Slice = name('xds\0cluster_metadata\0filter_metadata\0istio\0disable_mx');
+
 /** What is written: Envoy keeps `KEY` as the filter state object `wasm.KEY`. */
 export const DOWNSTREAM: Slice = name('envoy.wasm.metadata_exchange.downstream');
 export const DOWNSTREAM_ID: Slice = name('envoy.wasm.metadata_exchange.downstream_id');

@@ -128,6 +128,13 @@ export function readNull(): void {
   at += 4;
 }
 
+/** Reads the boolean that `peek` found. */
+export function readBool(): bool {
+  const isTrue = load<u8>(at) == 0x74;
+  at += isTrue ? 4 : 5;
+  return isTrue;
+}
+
 /** What `readWhole` answers for a number that is not whole, negative or larger than this. */
 export const NO_WHOLE: u32 = 0xffffffff;
 

@@ -9,6 +9,7 @@ import { ENTRY_KEY, ENTRY_VALUE, STRUCT_FIELDS } from './struct';
  * envoy.config.core.v3.Node, of which we read
  *
  *     1 id: string    2 cluster: string    3 metadata: google.protobuf.Struct
+ *     4 locality: 1 region: string  2 zone: string
  *
  * https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/base.proto#config-core-v3-node
  */
@@ -16,6 +17,9 @@ import { ENTRY_KEY, ENTRY_VALUE, STRUCT_FIELDS } from './struct';
 const NODE_ID: u32 = 1;
 const NODE_CLUSTER: u32 = 2;
 const NODE_METADATA: u32 = 3;
+const NODE_LOCALITY: u32 = 4;
+const LOCALITY_REGION: u32 = 1;
+const LOCALITY_ZONE: u32 = 2;
 
 const node = changetype<Cursor>(memory.data(40, 8));
 const metadata = changetype<Cursor>(memory.data(40, 8));
@@ -45,8 +49,30 @@ export function readNode(bytes: Slice, key: Slice, id: Slice, cluster: Slice, va
   return node.sound;
 }
 
+/** Reads all of the metadata, a Struct, and the locality; what the node does not have is left with size 0. */
+export function readSurroundings(bytes: Slice, all: Slice, region: Slice, zone: Slice): void {
+  all.set(bytes.at, 0);
+  region.set(bytes.at, 0);
+  zone.set(bytes.at, 0);
+  node.open(bytes.at, bytes.end(), 0);
+  while (node.next()) {
+    if (node.type != LENGTH) continue;
+    if (node.field == NODE_METADATA) all.set(node.at, node.size);
+    if (node.field != NODE_LOCALITY) continue;
+    entry.open(node.at, node.at + node.size, 1);
+    while (entry.next()) {
+      if (entry.type != LENGTH) continue;
+      if (entry.field == LOCALITY_REGION) region.set(entry.at, entry.size);
+      else if (entry.field == LOCALITY_ZONE) zone.set(entry.at, entry.size);
+    }
+    if (entry.sound) continue;
+    region.set(bytes.at, 0);
+    zone.set(bytes.at, 0);
+  }
+}
+
 /** Finds one field of a Struct, if it is there; false if the bytes are not a Struct. */
-function findField(at: usize, end: usize, key: Slice, value: Slice): bool {
+export function findField(at: usize, end: usize, key: Slice, value: Slice): bool {
   metadata.open(at, end, 1);
   while (metadata.next()) {
     if (metadata.field != STRUCT_FIELDS || metadata.type != LENGTH) continue;

@@ -79,7 +79,7 @@ describe('what is refused, and what its author reads in the log', () => {
     ['{"metadata_fields": [""]}', 'byte 21: metadata_fields[0]: must not be empty'],
     [
       JSON.stringify({ metadata_fields: Array(101).fill('A') }),
-      'byte 420: metadata_fields[100]: is one path too many: there may be 100',
+      'byte 420: metadata_fields[100]: is one too many: there may be 100',
     ],
     ['{"node_key": "name"}', 'byte 13: node_key: must be "id" or "cluster"'],
     ['{"metadata_key": ""}', 'byte 17: metadata_key: must not be empty'],
@@ -97,9 +97,12 @@ describe('what is refused, and what its author reads in the log', () => {
     ['{"headers": {"id": "Content-Length"}}', 'byte 19: headers.id: is a header that HTTP itself needs'],
     [
       '{"headers": {"id": "x-a", "metadata": "X-A"}}',
-      'byte 12: headers: metadata and id must be two different headers',
+      'byte 0: headers.metadata and headers.id must be two different headers',
     ],
-    ['{"headers": {"id": "x-istio-peer-metadata"}}', 'byte 12: headers: metadata and id must be two different headers'],
+    [
+      '{"headers": {"id": "x-istio-peer-metadata"}}',
+      'byte 0: headers.metadata and headers.id must be two different headers',
+    ],
   ])('%s', (config, complaint) => {
     expect(refusal(config)).toBe(complaint);
   });

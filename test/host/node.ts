@@ -7,7 +7,7 @@ import { struct } from '../support/struct.ts';
 const proto = protobuf.loadSync(join(ROOT, 'proto/node.proto')).lookupType('metadata_exchange.Node');
 
 /** A serialized Node, as the host gives it. */
-export function node(fields: { id?: string; cluster?: string; metadata?: object }): Buffer {
+export function node(fields: { id?: string; cluster?: string; metadata?: object; locality?: object }): Buffer {
   const { metadata, ...texts } = fields;
   const bytes = Buffer.from(proto.encode(texts).finish());
   if (!metadata) return bytes;

@@ -56,7 +56,9 @@ export function defaultOf(name: string): unknown {
 
 const camelCase = (name: string) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
 const SNAKE_CASE = new Map(
-  [...Object.keys(schema.properties), 'istio_headers'].map((name) => [camelCase(name), name] as const),
+  [...Object.keys(schema.properties), 'istio_headers', 'skip_external_clusters'].map(
+    (name) => [camelCase(name), name] as const,
+  ),
 );
 
 /** What a configuration says; undefined if it must be refused. */
@@ -72,9 +74,12 @@ export function readConfig(bytes: Uint8Array): Config | undefined {
 function configOf(json: Record<string, unknown>): Config | undefined {
   const fields = Object.fromEntries(Object.entries(json).filter(([, value]) => value !== null));
   const headers = (fields.headers ?? {}) as Record<string, string | null>;
-  const metadataHeader = headers.metadata ?? 'x-istio-peer-metadata';
-  const idHeader = headers.id ?? 'x-istio-peer-id';
-  if (metadataHeader === idHeader && fields.headers) return undefined;
+  const isIstio = fields.dialect === 'istio';
+  const named = (name: string, standard: string, istios: string) =>
+    headers[name] && headers[name] !== standard ? headers[name] : isIstio && !headers[name] ? istios : standard;
+  const metadataHeader = named('metadata', 'x-istio-peer-metadata', 'x-envoy-peer-metadata');
+  const idHeader = named('id', 'x-istio-peer-id', 'x-envoy-peer-metadata-id');
+  if (metadataHeader === idHeader) return undefined;
   const lists = METHODS.filter((name) => fields[name]);
   return {
     metadataHeader,
@@ -99,7 +104,7 @@ function plain(listed: Listed, path = ''): unknown {
   const object: Record<string, unknown> = Object.create(null);
   const nulls: string[] = [];
   for (const [key, value] of listed.list) {
-    const isOurs = path === '' || path.endsWith('[]');
+    const isOurs = path === '' || path.endsWith('[]') || path.endsWith('.istio_headers');
     const name = (isOurs && SNAKE_CASE.get(key)) || key;
     if (Object.hasOwn(object, name)) return undefined;
     object[name] = plain(value, `${path}.${name}`);

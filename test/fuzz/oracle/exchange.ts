@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { isUtf8 } from 'node:buffer';
 import { type Config, defaultOf, METHODS, type Method } from './config.ts';
+import { native } from './dialect.ts';
 import { canonical, kindOf, readNode, select, whyRefused } from './struct.ts';
 
 /**
@@ -42,7 +43,11 @@ export function ownOf(node: Uint8Array | undefined, config: Config): Own | undef
   const chosen = config.usesCluster || read.id.length === 0 ? read.cluster : read.id;
   const id = Buffer.from(chosen).toString('latin1');
   const value = kindOf(read.value);
-  const struct = value.kind === 5 ? canonical(value.content) : undefined;
+  const keyed = value.kind === 5 ? value.content : undefined;
+  const labels = (config.fields.additional_labels as string[] | undefined) ?? [];
+  const flat = native(node, labels);
+  const chosenStruct = config.fields.dialect === 'istio' ? (flat ?? keyed) : (keyed ?? flat);
+  const struct = chosenStruct && canonical(chosenStruct);
   return {
     // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what no header can carry
     id: chosen.length > 0 && isUtf8(chosen) && !/^ | $|[\x00-\x1f\x7f]/.test(id) ? id : undefined,

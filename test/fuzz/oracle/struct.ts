@@ -39,10 +39,10 @@ interface Field {
 
 const MOST_NESTING = 100;
 const [VARINT, FIXED64, LENGTH, START, END, FIXED32] = [0, 1, 2, 3, 4, 5];
-const NOTHING: Uint8Array = new Uint8Array();
+export const NOTHING: Uint8Array = new Uint8Array();
 
 /** The fields of a message that is inside of `depth` others; groups are skipped. */
-function fieldsOf(bytes: Uint8Array, depth: number): Field[] {
+export function fieldsOf(bytes: Uint8Array, depth: number): Field[] {
   if (depth > MOST_NESTING) throw new Refused('nested too deep');
   const fields: Field[] = [];
   const groups: number[] = [];
@@ -93,7 +93,7 @@ function fieldsOf(bytes: Uint8Array, depth: number): Field[] {
 /** The fields of a Value that are one of its kinds: null, number, string, bool, struct, list. */
 const KIND_TYPES = [-1, VARINT, FIXED64, LENGTH, VARINT, LENGTH, LENGTH];
 const kindsOf = (fields: Field[]) => fields.filter(({ number, type }) => KIND_TYPES[number] === type);
-const messages = (fields: Field[], wanted: number) =>
+export const messages = (fields: Field[], wanted: number) =>
   fields.filter(({ number, type }) => number === wanted && type === LENGTH).map(({ content }) => content);
 
 function checkText(bytes: Uint8Array): void {
@@ -138,7 +138,7 @@ const isFinite64 = (bytes: Uint8Array) =>
   Number.isFinite(new DataView(bytes.buffer, bytes.byteOffset, 8).getFloat64(0, true));
 
 /** What a function returns; undefined if it refuses. */
-function attempt<T>(run: () => T): T | undefined {
+export function attempt<T>(run: () => T): T | undefined {
   try {
     return run();
   } catch (error) {

@@ -42,6 +42,7 @@ type Step =
   /** Contexts that the host never spoke of, or that ended. */
   | { unknown: number }
   | { direction: number }
+  /** So many seconds. */
   | { tick: number };
 
 export const NODES = [
@@ -53,6 +54,19 @@ export const NODES = [
   }),
   node({ id: ' spaced' }),
   node({ id: 'control\x01' }),
+  // As Istio's agent writes it.
+  node({
+    id: 'flat',
+    metadata: {
+      NAME: 'reviews-v1-7f6d',
+      NAMESPACE: 'default',
+      WORKLOAD_NAME: 'reviews-v1',
+      OWNER: 'kubernetes://apis/apps/v1/namespaces/default/deployments/reviews-v1',
+      CLUSTER_ID: '',
+      LABELS: { app: 'reviews', 'app.kubernetes.io/name': 'renamed', version: 1, team: 'books' },
+    },
+    locality: { region: 'a-region', zone: 'a-zone' },
+  }),
 ];
 
 const describe = (headers: HeaderPair[]) => Buffer.from(JSON.stringify([...headers].sort()));
@@ -275,8 +289,7 @@ export class Streams implements Target {
         stream.onResponse(...headers).end();
       } else if ('direction' in step) pair.direction(step.direction);
       else if ('tick' in step) {
-        const found = nth(roots, step.tick);
-        if (found) host.tick(found[0]);
+        host.pass(step.tick);
       } else {
         const found = nth(streams, step.end);
         if (found) end(found);
@@ -313,6 +326,7 @@ const SETTINGS = [
   '{"max_header_size":60}',
   '{"metadata_fields":["NAME","LABELS.app","LIST","LABELS.x"]}',
   '{"max_header_size":65536,"max_peer_cache_size":2}',
+  '{"dialect":"istio","additional_labels":["team","app"]}',
 ];
 
 function generateProgram(random: Random, corpus: Uint8Array[]): Program {
@@ -360,6 +374,8 @@ function anyConfig(random: Random): string {
   return Buffer.from(JSON.stringify(lists)).toString('base64');
 }
 
+const FLAT_KEYS = ['NAME', 'NAMESPACE', 'WORKLOAD_NAME', 'CLUSTER_ID', 'OWNER', 'REGION', 'LABELS', 'other'];
+
 /** A node whose own metadata is anything, and whose bytes are what they may. */
 function anyNode(random: Random): Buffer {
   const struct = generateStruct(random, []);
@@ -370,8 +386,25 @@ function anyNode(random: Random): Buffer {
   const writer = protobuf.Writer.create()
     .uint32(0x0a)
     .string(random.oneIn(3) ? random.text() : 'some-id');
-  writer.uint32(0x1a).fork().uint32(0x0a).fork().uint32(0x0a).string('istio.io/metadata').uint32(0x12).bytes(value);
-  const bytes = writer.ldelim().ldelim().finish();
+  writer.uint32(0x1a).fork();
+  const key = random.oneIn(3) ? random.pick(FLAT_KEYS) : 'istio.io/metadata';
+  writer.uint32(0x0a).fork().uint32(0x0a).string(key).uint32(0x12).bytes(value).ldelim();
+  for (let i = random.below(4); i > 0; i--) {
+    const text = random.oneIn(3) ? 'kubernetes://apis/apps/v1/namespaces/x/jobs/y' : random.text();
+    writer.uint32(0x0a).fork().uint32(0x0a).string(random.pick(FLAT_KEYS));
+    writer.uint32(0x12).fork().uint32(0x1a).string(text).ldelim().ldelim();
+  }
+  writer.ldelim();
+  if (random.oneIn(2)) {
+    writer.uint32(0x22).fork();
+    if (random.oneIn(2)) writer.uint32(0x0a).string('region');
+    if (random.oneIn(2)) writer.uint32(0x12).string('zone');
+    if (random.oneIn(2)) writer.uint32(random.oneIn(2) ? 0x1a : 0x08).uint32(0);
+    writer.ldelim();
+  }
+  if (random.oneIn(4)) writer.uint32(0x22).bytes(Buffer.from('0a7f', 'hex'));
+  if (random.oneIn(4)) writer.uint32(0x28).uint32(1);
+  const bytes = writer.finish();
   return Buffer.from(random.oneIn(4) ? mutated(random, bytes, []) : bytes);
 }
 
