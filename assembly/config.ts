@@ -73,6 +73,11 @@ export class Config {
   /** Labels that are sent beside those that Istio's dialect has, as slices in a row. */
   labels: usize;
   labelCount: u32;
+  /** Whether peers are sought in baggage, and whether there before the headers. */
+  readsBaggage: bool;
+  baggageFirst: bool;
+  /** Whether requests carry what we are as baggage. */
+  writesBaggage: bool;
   /** The methods that leave out clusters which are not of the mesh. */
   skipsExternal: u32;
 }
@@ -104,6 +109,9 @@ export function readConfig(source: Slice, owner: usize): Config | null {
   config.speaksIstio = false;
   config.labels = 0;
   config.labelCount = 0;
+  config.readsBaggage = false;
+  config.baggageFirst = false;
+  config.writesBaggage = false;
   config.skipsExternal = 0;
   if (source.size == 0) return config;
   if (looksLikeStruct(source) && !(reserve(roomForJson(source.size) * 2) && toJson(source, source))) return null;
@@ -253,7 +261,6 @@ function readMethods(config: Config, method: u32): bool {
   while (json.nextElement()) {
     const size = stepInto(index++);
     if (!readMethod(config, method)) return false;
-    config.methods |= method;
     stepBack(size);
   }
   return isWellFormed();
@@ -267,12 +274,34 @@ function readMethod(config: Config, method: u32): bool {
   json.enter();
   while (json.nextMember(key)) {
     const size = step();
-    if (!isNamed('istio_headers')) return refuseMethod();
-    if (++count > 1) return refuse(json.keyOffset(), 'is given twice');
-    if (!readIstioHeaders(config, method)) return false;
+    if (++count > 1) return refuse(json.keyOffset(), 'is one method too many: each has an object of its own');
+    if (isNamed('istio_headers')) {
+      if (!readIstioHeaders(config, method)) return false;
+    } else if (isText(key, 'baggage')) {
+      if (!readBaggageMethod(config, method)) return false;
+    } else {
+      return refuseMethod();
+    }
     stepBack(size);
   }
   return isWellFormed() && (count == 1 || refuse(objectOffset, 'must name a method'));
+}
+
+/** `baggage`, which has no settings: for requests only. */
+function readBaggageMethod(config: Config, method: u32): bool {
+  if (method == READ_REQUEST) {
+    config.baggageFirst = !config.readsBaggage && (config.methods & READ_REQUEST) == 0;
+    config.readsBaggage = true;
+  } else if (method == WRITE_REQUEST) {
+    config.writesBaggage = true;
+  } else {
+    return refuse(json.keyOffset(), 'is a method for requests: downstream_discovery and upstream_propagation');
+  }
+  if (!expect(json.OBJECT)) return false;
+  json.enter();
+  if (!json.nextMember(key)) return isWellFormed();
+  step();
+  return refuse(json.keyOffset(), 'is not a known field');
 }
 
 /** Methods of Istio's native filter that this one does not have, each with the reason. */
@@ -280,7 +309,7 @@ function refuseMethod(): bool {
   if (isNamed('upstream_filter_state')) {
     return refuse(json.keyOffset(), 'a Wasm filter cannot read the filter state of the upstream connection');
   }
-  return refuse(json.keyOffset(), 'is not a method that this version has: istio_headers is');
+  return refuse(json.keyOffset(), 'is not a method that this version has: istio_headers and baggage are');
 }
 
 /** The settings of `istio_headers`. */
@@ -299,6 +328,7 @@ function readIstioHeaders(config: Config, method: u32): bool {
     }
     stepBack(size);
   }
+  config.methods |= method;
   return isWellFormed();
 }
 

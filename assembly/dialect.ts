@@ -18,16 +18,19 @@ import { kindOf, STRING_KIND, STRUCT_KIND } from './wire/struct';
  * values that are no strings, are not sent. (istio/proxy, extensions/common/metadata_object.cc)
  */
 
-const writer = changetype<Writer>(memory.data(16, 8));
+/** What a Struct is written with, backwards: shared with baggage.ts. */
+export const writer = changetype<Writer>(memory.data(16, 8));
 const value = slice(memory.data(8, 4));
-const content = slice(memory.data(8, 4));
+/** What `findText` found last. */
+export const content = slice(memory.data(8, 4));
 const labels = slice(memory.data(8, 4));
 const wanted = slice(memory.data(8, 4));
 const workload = slice(memory.data(8, 4));
 const namespace = slice(memory.data(8, 4));
+const type = slice(memory.data(8, 4));
 
 /** What is added to what is copied: keys, tags and the prefix of OWNER, in bytes. */
-const ADDED: u32 = 1024;
+export const ADDED: u32 = 1024;
 
 /** Bytes that the arena must have for `nativeStruct` of a node's metadata of `size` bytes. */
 export function roomForNative(size: u32): usize {
@@ -56,7 +59,7 @@ export function nativeStruct(
   copyText(metadata, 'WORKLOAD_NAME');
   copyText(metadata, 'CLUSTER_ID');
   copyText(metadata, 'IDENTITY');
-  writeOwner(metadata);
+  copyOwner(metadata);
   const hasLabels = findText(metadata, 'LABELS', STRUCT_KIND);
   if (writer.head == empty && !hasLabels) return false;
   writeLabels(hasLabels, additional, count);
@@ -67,7 +70,7 @@ export function nativeStruct(
 }
 
 /** Finds a field of this kind that is not empty, as `content`. */
-function findText(struct: Slice, key: Ascii, kind: u32): bool {
+export function findText(struct: Slice, key: Ascii, kind: u32): bool {
   wanted.set(bytesOf(key), sizeOf(key));
   return find(struct, kind) && (kind == STRUCT_KIND || content.size > 0);
 }
@@ -78,15 +81,18 @@ function find(struct: Slice, kind: u32): bool {
   return findField(struct.at, struct.end(), wanted, value) && value.size > 0 && kindOf(value, content) == kind;
 }
 
-function putText(key: Ascii, text: Slice): void {
+/** Writes a field that is a string, if it is not empty. */
+export function putText(key: Ascii, text: Slice): void {
+  if (text.size == 0) return;
   const end = writer.head;
   writer.bytes(text.at, text.size);
-  closeText(key, end);
+  writer.close(STRING_KIND, end);
+  closeEntry(writer, bytesOf(key), sizeOf(key), end);
 }
 
-/** Closes an entry whose string was written since the head stood at `end`. */
-function closeText(key: Ascii, end: usize): void {
-  writer.close(STRING_KIND, end);
+/** Closes a field that is a Struct, whose fields were written since the head stood at `end`. */
+export function putStruct(key: Ascii, end: usize): void {
+  writer.close(STRUCT_KIND, end);
   closeEntry(writer, bytesOf(key), sizeOf(key), end);
 }
 
@@ -120,47 +126,48 @@ function writeLabels(hasLabels: bool, additional: usize, count: u32): void {
       closeEntry(writer, wanted.at, wanted.size, entryEnd);
     }
   }
-  writer.close(STRUCT_KIND, end);
-  closeEntry(writer, bytesOf('LABELS'), sizeOf('LABELS'), end);
+  putStruct('LABELS', end);
 }
 
 function renameLabel(from: Ascii, to: Ascii): void {
   if (findText(labels, from, STRING_KIND)) putText(to, content);
 }
 
-/**
- * OWNER is made anew: `kubernetes://apis/apps/v1/namespaces/NAMESPACE/TYPEs/WORKLOAD`, where the type is what stands before
- * `s/WORKLOAD` at the end of the node's own OWNER, if it is one of four.
- */
-function writeOwner(metadata: Slice): void {
+/** The type of workload that a Struct's OWNER names, if it is one of four: what stands before `s/WORKLOAD` at its end. */
+export function typeOf(struct: Slice, type: Slice): bool {
+  const size: u32 = findText(struct, 'WORKLOAD_NAME', STRING_KIND) ? content.size : 0;
+  if (!findText(struct, 'OWNER', STRING_KIND) || content.size <= size + 2) return false;
+  const end = content.end() - size - 2;
+  let at = end;
+  while (at > content.at && load<u8>(at - 1) != 0x2f) at--;
+  if (at == content.at) return false;
+  type.set(at, <u32>(end - at));
+  return isText(type, 'deployment') || isText(type, 'pod') || isText(type, 'job') || isText(type, 'cronjob');
+}
+
+/** Writes `kubernetes://apis/apps/v1/namespaces/NAMESPACE/TYPEs/WORKLOAD` as OWNER. */
+export function putOwner(namespace: Slice, type: Slice, workload: Slice): void {
+  const end = writer.head;
+  writer.bytes(workload.at, workload.size);
+  put('s/');
+  writer.bytes(type.at, type.size);
+  put('/');
+  writer.bytes(namespace.at, namespace.size);
+  put('kubernetes://apis/apps/v1/namespaces/');
+  writer.close(STRING_KIND, end);
+  closeEntry(writer, bytesOf('OWNER'), sizeOf('OWNER'), end);
+}
+
+/** OWNER is made anew, of a type that Istio knows; of another type there is none. */
+function copyOwner(metadata: Slice): void {
+  if (!typeOf(metadata, type)) return;
   workload.set(0, 0);
   namespace.set(0, 0);
   if (findText(metadata, 'WORKLOAD_NAME', STRING_KIND)) workload.copy(content);
   if (findText(metadata, 'NAMESPACE', STRING_KIND)) namespace.copy(content);
-  if (!findText(metadata, 'OWNER', STRING_KIND) || content.size <= workload.size + 2) return;
-  const typeEnd = content.end() - workload.size - 2;
-  let at = typeEnd;
-  while (at > content.at && load<u8>(at - 1) != 0x2f) at--;
-  if (at == content.at) return;
-  content.set(at, <u32>(typeEnd - at));
-  if (!isType()) return;
-  const end = writer.head;
-  writer.bytes(workload.at, workload.size);
-  put('s/');
-  writer.bytes(content.at, content.size);
-  put('/');
-  writer.bytes(namespace.at, namespace.size);
-  put('kubernetes://apis/apps/v1/namespaces/');
-  closeText('OWNER', end);
+  putOwner(namespace, type, workload);
 }
 
 function put(text: Ascii): void {
   writer.bytes(bytesOf(text), sizeOf(text));
-}
-
-/** Whether `content` is a type of workload that Istio knows. */
-function isType(): bool {
-  return (
-    isText(content, 'deployment') || isText(content, 'pod') || isText(content, 'job') || isText(content, 'cronjob')
-  );
 }

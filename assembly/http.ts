@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
+import { readBaggage } from './baggage';
 import { BY_DIRECTION, Config, READ_REQUEST, READ_RESPONSE, WRITE_REQUEST, WRITE_RESPONSE } from './config';
 import { REQUEST_HEADERS, RESPONSE_HEADERS } from './host/abi';
 import * as headers from './host/headers';
 import {
+  BAGGAGE,
   CLUSTER_DISABLED,
   CLUSTER_EXTERNAL,
   CLUSTER_NAME,
@@ -58,6 +60,7 @@ let isFetched: bool = false;
 
 const struct = slice(memory.data(8, 4));
 const url = slice(memory.data(8, 4));
+const baggage = slice(memory.data(8, 4));
 
 /** Whether this Envoy knows the direction only under the name that it had before `xds` was there. */
 let isOldHost: bool = false;
@@ -78,21 +81,26 @@ export function methodsOf(config: Config): u32 {
 export function onRequestHeaders(config: Config, identity: Identity, headerCount: u32): u32 {
   let methods = methodsOf(config);
   const strips = (methods & (READ_REQUEST | WRITE_REQUEST)) != 0;
-  if ((config.skipsExternal & methods & WRITE_REQUEST) != 0 && isExternal()) methods &= ~WRITE_REQUEST;
+  const isOutside = (config.skipsExternal & WRITE_REQUEST) != 0 && isExternal();
+  if (isOutside) methods &= ~WRITE_REQUEST;
   const writes = (methods & WRITE_REQUEST) != 0;
   metadataFound = headers.PRESENT;
   idFound = headers.PRESENT;
   let had: u32 = 0;
+  let isKnown = false;
+  isFetched = false;
   if ((methods & (READ_REQUEST | WRITE_RESPONSE)) != 0) {
     read(REQUEST_HEADERS, config, headerCount);
     had = (metadataFound != headers.ABSENT ? HAD_METADATA : 0) | (idFound != headers.ABSENT ? HAD_ID : 0);
     const earlier = earlierRun(identity, writes, had);
-    if (earlier) {
-      had = earlier & (HAD_METADATA | HAD_ID);
-    } else if ((methods & READ_REQUEST) != 0) {
-      publish(config, DOWNSTREAM, DOWNSTREAM_ID);
-    }
+    isKnown = earlier != 0;
+    if (isKnown) had = earlier & (HAD_METADATA | HAD_ID);
   }
+  // The first method that finds something is the one that counts.
+  if (!isKnown && config.baggageFirst) isKnown = publishBaggage();
+  if (!isKnown && (methods & READ_REQUEST) != 0) isKnown = publish(config, DOWNSTREAM, DOWNSTREAM_ID);
+  if (!isKnown && config.readsBaggage && !config.baggageFirst) publishBaggage();
+  if (config.writesBaggage && !isOutside) addBaggage(identity);
   if (strips) {
     settle(REQUEST_HEADERS, config.metadataHeader, identity.metadata, writes, metadataFound);
     settle(REQUEST_HEADERS, config.idHeader, identity.id, writes, idFound);
@@ -169,10 +177,42 @@ function settle(map: i32, name: Slice, own: Slice, sends: bool, found: u32): voi
   }
 }
 
-/** Passes on to the other filters what the peer's headers say. What cannot be read is as if it had not been sent. */
-function publish(config: Config, name: Slice, idName: Slice): void {
-  if (isRead(metadataFound) && readMetadata(metadata, config, struct)) properties.set(name, struct);
+/**
+ * Passes on to the other filters what the peer's headers say; whether it said anything of its metadata. What cannot be read
+ * is as if it had not been sent.
+ */
+function publish(config: Config, name: Slice, idName: Slice): bool {
+  const hasMetadata = isRead(metadataFound) && readMetadata(metadata, config, struct);
+  if (hasMetadata) properties.set(name, struct);
   if (isRead(idFound) && isReadableId(id, config)) properties.set(idName, id);
+  return hasMetadata;
+}
+
+/** Passes on what a request's baggage says of its sender. The baggage goes on: others have theirs in it. */
+function publishBaggage(): bool {
+  if (!fetchBaggage() || !headers.join(BAGGAGE, baggage, 0) || !readBaggage(baggage, struct)) return false;
+  properties.set(DOWNSTREAM, struct);
+  return true;
+}
+
+/** Adds what we are to a request's baggage, behind whatever others said; not where theirs is too large to be kept. */
+function addBaggage(identity: Identity): void {
+  const own = identity.baggage;
+  if (own.size == 0 || !fetchBaggage()) return;
+  if (headers.join(BAGGAGE, baggage, own.size + 1)) {
+    store<u8>(baggage.end(), 0x2c);
+    memory.copy(baggage.end() + 1, own.at, own.size);
+    baggage.size += own.size + 1;
+    headers.replace(REQUEST_HEADERS, BAGGAGE, baggage);
+  } else if (headers.pick(BAGGAGE, baggage) == headers.ABSENT || baggage.size == 0) {
+    headers.replace(REQUEST_HEADERS, BAGGAGE, own);
+  }
+}
+
+/** Sees to it that the request's headers are fetched. */
+function fetchBaggage(): bool {
+  if (!isFetched) isFetched = headers.fetch(REQUEST_HEADERS);
+  return isFetched;
 }
 
 function isRead(found: u32): bool {

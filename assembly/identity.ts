@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
+import { roomForBaggage, writeBaggage } from './baggage';
 import { addLeftOut, cutToFit, fieldsLeftOut, roomForCut } from './budget';
 import { Config } from './config';
 import { nativeStruct, roomForNative } from './dialect';
@@ -28,6 +29,8 @@ export class Identity {
   metadata: Slice;
   /** The node's id, or its cluster. */
   id: Slice;
+  /** The same as a member of a baggage header, where the configuration wants that. */
+  baggage: Slice;
 }
 
 const nodeBytes = slice(memory.data(8, 4));
@@ -45,11 +48,13 @@ const zone = slice(memory.data(8, 4));
  * does not say what the node is or there is no memory.
  */
 export function readIdentity(config: Config, owner: usize): Identity | null {
-  const at = takeFor(owner, offsetof<Identity>() + 2 * SLICE_SIZE);
+  const at = takeFor(owner, offsetof<Identity>() + 3 * SLICE_SIZE);
   if (!at) return noMemory();
   const identity = changetype<Identity>(at);
   identity.metadata = slice(at + offsetof<Identity>());
   identity.id = slice(at + offsetof<Identity>() + SLICE_SIZE);
+  identity.baggage = slice(at + offsetof<Identity>() + 2 * SLICE_SIZE);
+  identity.baggage.set(0, 0);
   identity.metadata.set(0, 0);
   identity.id.set(0, 0);
 
@@ -60,6 +65,7 @@ export function readIdentity(config: Config, owner: usize): Identity | null {
   }
   if (!keepId(config, identity.id, owner)) return noMemory();
   if (!keepMetadata(config, identity.metadata, owner)) return noMemory();
+  if (config.writesBaggage && !keepBaggage(identity.baggage, owner)) return noMemory();
   return identity;
 }
 
@@ -131,6 +137,7 @@ function findStruct(config: Config): bool {
 }
 
 function keepMetadata(config: Config, metadata: Slice, owner: usize): bool {
+  ownBytes.set(0, 0);
   const isStruct = findStruct(config);
   if (isStruct && !reserve(roomForCanonical(ownStruct.size))) return false;
   if (!isStruct || !canonical(ownStruct, ownBytes)) {
@@ -160,6 +167,15 @@ function keepMetadata(config: Config, metadata: Slice, owner: usize): bool {
   if (!at) return false;
   encode(ownBytes, at);
   metadata.set(at, size);
+  return true;
+}
+
+/** What was just made into the metadata header, as baggage. */
+function keepBaggage(baggage: Slice, owner: usize): bool {
+  if (ownBytes.size == 0) return true;
+  const at = takeFor(owner, roomForBaggage(ownBytes.size));
+  if (!at) return false;
+  baggage.set(at, writeBaggage(ownBytes, at));
   return true;
 }
 

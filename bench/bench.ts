@@ -7,7 +7,7 @@ import { pinnedVersion, ROOT } from '../tools/envoy/binary.ts';
 import { CASES } from './cases.ts';
 import { type Contender, contenders, OURS } from './contenders.ts';
 import { BOOTS, footprints } from './footprint.ts';
-import { type Cost, measure } from './measure.ts';
+import { type Cost, measureInGroups } from './measure.ts';
 import { type Results, report } from './report.ts';
 import { inbound, outbound, Stand } from './stand.ts';
 import { ACTIVE, withActive } from './streams.ts';
@@ -57,7 +57,7 @@ async function measureCases(all: Contender[]): Promise<Record<string, Cost[]>> {
     for (const { name, title, traffic, contenders: names } of CASES) {
       if (WANTED && !WANTED.includes(name)) continue;
       const taking = stands.filter(({ contender }) => !names || names.includes(contender.name));
-      costs[name] = await measure(taking, traffic, ROUNDS, REQUESTS, progress(title, ROUNDS));
+      costs[name] = await measureInGroups(taking, traffic, ROUNDS, REQUESTS, progress(title, ROUNDS));
       done();
     }
   } finally {

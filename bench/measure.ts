@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { NONE } from './contenders.ts';
+import { FLOOR, NONE } from './contenders.ts';
 import type { Stand, Traffic } from './stand.ts';
 
 /**
@@ -13,6 +13,8 @@ export interface Cost {
   /** Medians, in microseconds of CPU a request: in all, and what the filter adds. */
   total: number;
   added: number;
+  /** What it added, beside what the straight floor did in the same rounds. */
+  ofFloor?: number;
   /** Between these lies half of what it added in single rounds. */
   low: number;
   high: number;
@@ -41,11 +43,39 @@ export async function measure(
     }
   }
   const bare = costs[stands.findIndex(({ contender }) => contender === NONE)];
+  const addedBy = costs.map((each) => each.map((cost, round) => cost - bare[round]).sort((a, b) => a - b));
+  const floor = addedBy[stands.findIndex(({ contender }) => contender.name === FLOOR)];
   return stands.map(({ contender: { name, label } }, i) => {
-    const added = costs[i].map((cost, round) => cost - bare[round]).sort((a, b) => a - b);
+    const added = addedBy[i];
     const at = (share: number) => added[Math.floor((added.length - 1) * share)];
-    return { name, label, total: median(costs[i]), added: median(added), low: at(0.25), high: at(0.75) };
+    const ofFloor = floor && name !== NONE.name ? median(added) / median(floor) : undefined;
+    return { name, label, total: median(costs[i]), added: median(added), ofFloor, low: at(0.25), high: at(0.75) };
   });
+}
+
+/** How many are measured in one round, beside those that all are compared with. */
+const GROUP = 2;
+
+/**
+ * The same for more stands than take turns well: an Envoy that waits for long has to be fetched back into the caches.
+ * They are measured a few at a time, each time beside the Envoy without a filter and the floor.
+ */
+export async function measureInGroups(
+  stands: Stand[],
+  traffic: Traffic,
+  rounds: number,
+  requests: number,
+  say: (round: number) => void,
+): Promise<Cost[]> {
+  const isReference = ({ contender: { name } }: Stand) => name === NONE.name || name === FLOOR;
+  const [references, others] = [stands.filter(isReference), stands.filter((each) => !isReference(each))];
+  const costs: Cost[] = [];
+  for (let at = 0; at < others.length; at += GROUP) {
+    const group = [...references, ...others.slice(at, at + GROUP)];
+    const measured = await measure(group, traffic, rounds, requests, say);
+    costs.push(...(at === 0 ? measured : measured.slice(references.length)));
+  }
+  return costs;
 }
 
 /** The middle one. */

@@ -28,10 +28,7 @@ export interface Results {
 type Row = string[];
 
 /** A contender's cost beside the floor's, in the same rounds. */
-function ratio(cost: Cost, all: Cost[]): string {
-  const floor = all.find(({ name }) => name === FLOOR);
-  return floor && cost.name !== NONE.name ? (cost.added / floor.added).toFixed(2) : '';
-}
+const ratio = ({ ofFloor }: Cost) => ofFloor?.toFixed(2) ?? '';
 
 const us = (value: number) => value.toFixed(1);
 
@@ -41,7 +38,7 @@ function caseTable(all: Cost[]): Row[] {
     us(cost.total),
     cost.name === NONE.name ? '' : us(cost.added),
     cost.name === NONE.name ? '' : `${us(cost.low)} to ${us(cost.high)}`,
-    ratio(cost, all),
+    ratio(cost),
   ]);
   return [['', 'µs a request', 'added', 'middle half of the rounds', '× floor'], ...rows];
 }
@@ -53,7 +50,7 @@ function summary({ cases }: Results): Row[] {
   labels.delete(NONE.name);
   const cell = (column: string, name: string) => {
     const cost = cases[column].find((each) => each.name === name);
-    const times = cost && ratio(cost, cases[column]);
+    const times = cost && ratio(cost);
     return cost ? us(cost.added) + (times && name !== FLOOR ? ` (${times} ×)` : '') : '';
   };
   const titles = columns.map((name) => CASES.find((each) => each.name === name)?.title ?? name);

@@ -7,6 +7,7 @@ import {
   proxy_remove_header_map_value,
   proxy_replace_header_map_value,
 } from '@solo-io/proxy-runtime/assembly/imports';
+import { take } from '../memory/arena';
 import { Slice, sameBytes, slice } from '../memory/slice';
 import { NOT_FOUND, OK } from './abi';
 
@@ -63,6 +64,45 @@ export function pick(name: Slice, value: Slice): u32 {
     sizes += 8;
   }
   return found;
+}
+
+/**
+ * Of the headers that were fetched, all copies of one, as the one list that they are: with commas between them, in the
+ * arena, and room for `more` bytes behind it. False if there is none, or no room.
+ */
+export function join(name: Slice, value: Slice, more: u32): bool {
+  value.set(0, 0);
+  const size = copies(name, 0);
+  if (size == 0) return false;
+  const start = take(size + more);
+  if (!start) return false;
+  copies(name, start);
+  value.set(start, size);
+  return true;
+}
+
+/** How many bytes all copies of a header have, with commas between them; they are written to `start`, unless that is 0. */
+function copies(name: Slice, start: usize): u32 {
+  const count = pairs.size ? load<u32>(pairs.at) : 0;
+  let sizes = pairs.at + 4;
+  let text = sizes + count * 8;
+  let size: u32 = 0;
+  for (let i: u32 = 0; i < count; i++) {
+    const keySize = load<u32>(sizes);
+    const valueSize = load<u32>(sizes, 4);
+    key.set(text, keySize);
+    if (valueSize > 0 && sameBytes(key, name)) {
+      if (size > 0) {
+        if (start) store<u8>(start + size, 0x2c);
+        size++;
+      }
+      if (start) memory.copy(start + size, key.end() + 1, valueSize);
+      size += valueSize;
+    }
+    text += keySize + valueSize + 2;
+    sizes += 8;
+  }
+  return size;
 }
 
 const pairs = slice(memory.data(8, 4));

@@ -33,6 +33,9 @@ export const DOWNSTREAM_ID: Slice = name('envoy.wasm.metadata_exchange.downstrea
 export const UPSTREAM: Slice = name('envoy.wasm.metadata_exchange.upstream');
 export const UPSTREAM_ID: Slice = name('envoy.wasm.metadata_exchange.upstream_id');
 
+/** https://www.w3.org/TR/baggage */
+export const BAGGAGE: Slice = name('baggage');
+
 /** The header that an internal redirect of Envoy's leaves: where the request was to go at first. */
 export const ORIGINAL_URL: Slice = name('x-envoy-original-url');
 

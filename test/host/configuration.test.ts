@@ -56,7 +56,7 @@ describe('what is refused, and what its author reads in the log', () => {
     [`{"${'x'.repeat(99)}": 1}`, `byte 1: ${'x'.repeat(64)}...: is not a known field`],
     [
       '{"downstream_discovery": [{"workload_discovery": {}}]}',
-      'byte 27: downstream_discovery[0].workload_discovery: is not a method that this version has: istio_headers is',
+      'byte 27: downstream_discovery[0].workload_discovery: is not a method that this version has: istio_headers and baggage are',
     ],
     [
       '{"downstream_discovery": [{"istio_headers": {"skip": true}}]}',
@@ -87,7 +87,7 @@ describe('what is refused, and what its author reads in the log', () => {
     ['{"headers": {}, "headers": {}}', 'byte 16: headers: is given twice'],
     [
       '{"upstream_discovery": [{"istio_headers": {}, "istioHeaders": {}}]}',
-      'byte 46: upstream_discovery[0].istioHeaders: is given twice',
+      'byte 46: upstream_discovery[0].istioHeaders: is one method too many: each has an object of its own',
     ],
     ['{"headers": {"id": ""}}', 'byte 19: headers.id: must not be empty'],
     ['{"headers": {"id": "x id"}}', 'byte 19: headers.id: is not a valid header name'],
@@ -102,6 +102,35 @@ describe('what is refused, and what its author reads in the log', () => {
     [
       '{"headers": {"id": "x-istio-peer-metadata"}}',
       'byte 0: headers.metadata and headers.id must be two different headers',
+    ],
+    ['{"dialect": "klingon"}', 'byte 12: dialect: must be "generic" or "istio"'],
+    [
+      '{"dialect": "istio", "headers": {"id": "x-envoy-peer-metadata"}}',
+      'byte 0: headers.metadata and headers.id must be two different headers',
+    ],
+    [
+      '{"shared_with_upstream": true}',
+      'byte 25: shared_with_upstream: a Wasm filter cannot share filter state with the upstream connection',
+    ],
+    [
+      '{"upstream_discovery": [{"upstream_filter_state": {}}]}',
+      'byte 25: upstream_discovery[0].upstream_filter_state: a Wasm filter cannot read the filter state of the upstream connection',
+    ],
+    [
+      '{"upstream_discovery": [{"baggage": {}}]}',
+      'byte 25: upstream_discovery[0].baggage: is a method for requests: downstream_discovery and upstream_propagation',
+    ],
+    [
+      '{"downstream_discovery": [{"baggage": {"x": 1}}]}',
+      'byte 39: downstream_discovery[0].baggage.x: is not a known field',
+    ],
+    [
+      '{"downstream_discovery": [{"istio_headers": {"skip_external_clusters": true}}]}',
+      'byte 45: downstream_discovery[0].istio_headers.skip_external_clusters: is not a known field',
+    ],
+    [
+      '{"upstream_propagation": [{"istio_headers": {"skip_external_clusters": 1}}]}',
+      'byte 71: upstream_propagation[0].istio_headers.skip_external_clusters: expected a boolean, found a number',
     ],
   ])('%s', (config, complaint) => {
     expect(refusal(config)).toBe(complaint);

@@ -102,12 +102,16 @@ export class Sidecar implements AsyncDisposable {
     const lines = (all: object = {}) => Object.entries(all).map(([key, value]) => `${key}=${JSON.stringify(value)}\n`);
     write('etc/istio/pod/labels', lines(pod.metadata.labels).join(''));
     write('etc/istio/pod/annotations', lines(pod.metadata.annotations).join(''));
+    const workload = pod.metadata.name.replace(/-[^-]*$/, '');
     const env: Record<string, string> = {
       POD_NAME: pod.metadata.name,
       POD_NAMESPACE: pod.metadata.namespace,
       INSTANCE_IP: pod.status.podIP,
       SERVICE_ACCOUNT: pod.spec.serviceAccountName,
       ISTIO_META_CLUSTER_ID: 'Kubernetes',
+      // As the injector finds them: the name of the pod's Deployment stands before its own last part.
+      ISTIO_META_WORKLOAD_NAME: workload,
+      ISTIO_META_OWNER: `kubernetes://apis/apps/v1/namespaces/${pod.metadata.namespace}/deployments/${workload}`,
       // No iptables: listeners are bound to the pod's own address.
       ISTIO_META_INTERCEPTION_MODE: 'NONE',
       FILE_MOUNTED_CERTS: 'true',
@@ -125,8 +129,6 @@ export class Sidecar implements AsyncDisposable {
         terminationDrainDuration: '0s',
       }),
     };
-    const container = pod.spec.containers.find((each: Resource) => each.name === 'istio-proxy');
-    for (const { name, value } of container?.env ?? []) env[name] = value;
     const args = ['proxy', 'sidecar', '--domain', `${pod.metadata.namespace}.svc.cluster.local`];
     const command = inContainer(program('pilot-agent'), [...args, '--proxyLogLevel=warning']);
     const daemon = Daemon.start('pilot-agent', ...command, { cwd: folder, env });

@@ -162,8 +162,8 @@ describe('a real Envoy', () => {
     ['other-ways/ecds.yaml', 'config_source:', 'config_sorce:', /config_sorce/],
     [
       'other-ways/file.yaml',
-      'metadata: x-envoy-peer-metadata',
-      'metadta: x-envoy-peer-metadata',
+      'dialect: istio',
+      'dialet: istio',
       /configuration refused/,
     ],
   ];

@@ -45,6 +45,9 @@ export interface Config {
   usesCluster: boolean;
   /** undefined: by listener direction. */
   methods?: Set<Method>;
+  /** The methods of downstream_discovery, in order. */
+  discovers: string[];
+  writesBaggage: boolean;
   /** Everything that was said, in snake_case, nulls left out. */
   fields: Record<string, unknown>;
 }
@@ -81,12 +84,15 @@ function configOf(json: Record<string, unknown>): Config | undefined {
   const idHeader = named('id', 'x-istio-peer-id', 'x-envoy-peer-metadata-id');
   if (metadataHeader === idHeader) return undefined;
   const lists = METHODS.filter((name) => fields[name]);
+  const methodsIn = (name: Method) => ((fields[name] ?? []) as object[]).flatMap((each) => Object.keys(each));
   return {
     metadataHeader,
     idHeader,
     metadataKey: (fields.metadata_key as string) ?? 'istio.io/metadata',
     usesCluster: fields.node_key === 'cluster',
-    methods: lists.length > 0 ? new Set(lists.filter((name) => (fields[name] as unknown[]).length > 0)) : undefined,
+    methods: lists.length > 0 ? new Set(lists.filter((name) => methodsIn(name).includes('istio_headers'))) : undefined,
+    discovers: methodsIn('downstream_discovery'),
+    writesBaggage: methodsIn('upstream_propagation').includes('baggage'),
     fields,
   };
 }

@@ -54,17 +54,25 @@ export function native(node: Uint8Array, additional: string[]): Uint8Array | und
   return writer.finish();
 }
 
-function ownerOf(metadata: Map<string, Uint8Array>): Uint8Array | undefined {
-  const text = (key: string) => Buffer.from(find(metadata, key, STRING) ?? NOTHING).toString('latin1');
-  const [owner, workload, namespace] = [text('OWNER'), text('WORKLOAD_NAME'), text('NAMESPACE')];
+const textOf = (metadata: Map<string, Uint8Array>, key: string) =>
+  Buffer.from(find(metadata, key, STRING) ?? NOTHING).toString('latin1');
+
+/** The type of workload that OWNER names, if Istio knows it. */
+export function ownerTypeOf(metadata: Map<string, Uint8Array>): string | undefined {
+  const [owner, workload] = [textOf(metadata, 'OWNER'), textOf(metadata, 'WORKLOAD_NAME')];
   const before = owner.slice(0, Math.max(0, owner.length - workload.length - 2));
-  const type = /\/(deployment|pod|job|cronjob)$/.exec(before)?.[1];
+  return /\/(deployment|pod|job|cronjob)$/.exec(before)?.[1];
+}
+
+function ownerOf(metadata: Map<string, Uint8Array>): Uint8Array | undefined {
+  const type = ownerTypeOf(metadata);
   if (!type) return undefined;
+  const [namespace, workload] = [textOf(metadata, 'NAMESPACE'), textOf(metadata, 'WORKLOAD_NAME')];
   return Buffer.from(`kubernetes://apis/apps/v1/namespaces/${namespace}/${type}s/${workload}`, 'latin1');
 }
 
 /** The entries of a Struct: keys, as bytes in a string, and serialized Values. None if it is malformed. */
-function readStruct(bytes: Uint8Array): Map<string, Uint8Array> {
+export function readStruct(bytes: Uint8Array): Map<string, Uint8Array> {
   const read = attempt(() =>
     messages(fieldsOf(bytes, 1), 1).map((content): [string, Uint8Array] => {
       const entry = fieldsOf(content, 2);
@@ -75,13 +83,16 @@ function readStruct(bytes: Uint8Array): Map<string, Uint8Array> {
   return new Map(read);
 }
 
+export { find as nativeField };
+
 function find(struct: Map<string, Uint8Array>, key: string, kind: number): Uint8Array | undefined {
   const value = struct.get(Buffer.from(key).toString('latin1'));
   const found = value?.length ? kindOf(value) : undefined;
   return found?.kind === kind ? found.content : undefined;
 }
 
-function writeEntry(writer: protobuf.Writer, key: string, kind: number, content: Uint8Array): void {
+/** Writes an entry of a Struct whose Value is of this kind. */
+export function writeEntry(writer: protobuf.Writer, key: string, kind: number, content: Uint8Array): void {
   writer.uint32(0x0a).fork().uint32(0x0a).string(key).uint32(0x12).fork();
   writer
     .uint32((kind << 3) | 2)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { isUtf8 } from 'node:buffer';
+import { readBaggage, writeBaggage } from './baggage.ts';
 import { type Config, defaultOf, METHODS, type Method } from './config.ts';
 import { native } from './dialect.ts';
 import { canonical, kindOf, readNode, select, whyRefused } from './struct.ts';
@@ -16,6 +17,7 @@ export type FilterState = Record<string, Buffer>;
 export interface Own {
   metadata?: string;
   id?: string;
+  baggage?: string;
 }
 
 export interface Root {
@@ -52,6 +54,7 @@ export function ownOf(node: Uint8Array | undefined, config: Config): Own | undef
     // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what no header can carry
     id: chosen.length > 0 && isUtf8(chosen) && !/^ | $|[\x00-\x1f\x7f]/.test(id) ? id : undefined,
     metadata: struct && Buffer.from(selected(struct.bytes, config)).toString('base64'),
+    baggage: struct && writeBaggage(selected(struct.bytes, config)),
   };
 }
 
@@ -106,14 +109,16 @@ export class Exchange {
     if (reads || methods.has('downstream_propagation')) {
       stream.hadMetadata = headers.some(([name]) => name === config.metadataHeader);
       stream.hadId = headers.some(([name]) => name === config.idHeader);
-      if (this.isSecondRun(stream, headers, sends)) {
-        stream.hadMetadata = knows(stream, 'downstream');
-        stream.hadId = knows(stream, 'downstream_id');
-      } else if (reads) {
-        this.publish(stream, headers, 'downstream');
-      }
     }
-    return reads || sends ? settled(headers, config, sends ? own : {}) : headers;
+    if (this.isSecondRun(stream, headers, sends)) {
+      stream.hadMetadata = knows(stream, 'downstream');
+      stream.hadId = knows(stream, 'downstream_id');
+    } else {
+      const byDirection = reads ? ['istio_headers'] : [];
+      this.discover(stream, headers, config.methods ? config.discovers : byDirection);
+    }
+    const going = config.writesBaggage && own.baggage ? withBaggage(headers, own.baggage) : headers;
+    return reads || sends ? settled(going, config, sends ? own : {}) : going;
   }
 
   /** The headers of a response as they go on. */
@@ -135,6 +140,7 @@ export class Exchange {
   /** Whether a request comes for the second time, sent on once more by an internal redirect. */
   private isSecondRun(stream: StreamModel, headers: HeaderPair[], sends: boolean): boolean {
     const { config, own } = stream.root;
+    if (!stream.methods.has('downstream_discovery') && !stream.methods.has('downstream_propagation')) return false;
     const first = (wanted: string) => {
       const copies = headers.filter(([name]) => name === wanted).map(([, value]) => value);
       return copies.find((value) => value !== '') ?? copies[0];
@@ -145,7 +151,20 @@ export class Exchange {
     return isOwn && (isRedirect || knows(stream, 'downstream') || knows(stream, 'downstream_id'));
   }
 
-  private publish(stream: StreamModel, headers: HeaderPair[], side: string): void {
+  /** Tries the methods in their order; the first one that finds something counts. */
+  private discover(stream: StreamModel, headers: HeaderPair[], methods: string[]): void {
+    for (const method of methods) {
+      if (method === 'istio_headers' && this.publish(stream, headers, 'downstream')) return;
+      const struct = method === 'baggage' ? readBaggage(joined(headers)) : undefined;
+      if (!struct) continue;
+      stream.filterState['envoy.wasm.metadata_exchange.downstream'] = struct;
+      this.published++;
+      return;
+    }
+  }
+
+  /** Whether the headers said anything of the peer's metadata. */
+  private publish(stream: StreamModel, headers: HeaderPair[], side: string): boolean {
     const { config } = stream.root;
     const filled = (wanted: string) => {
       const value = headers.find(([name, value]) => name === wanted && value !== '')?.[1];
@@ -157,12 +176,26 @@ export class Exchange {
     if (struct) stream.filterState[name] = struct;
     if (id && isUtf8(bytesOf(id))) stream.filterState[`${name}_id`] = bytesOf(id);
     if (struct || id) this.published++;
+    return struct !== undefined;
   }
 }
 
 /** Whether filter state has this of the peer. */
 function knows({ filterState }: StreamModel, part: string): boolean {
   return `envoy.wasm.metadata_exchange.${part}` in filterState;
+}
+
+/** All copies of the baggage header as one list. */
+function joined(headers: HeaderPair[]): string {
+  const copies = headers.filter(([name, value]) => name === 'baggage' && value !== '');
+  return copies.map(([, value]) => value).join(',');
+}
+
+/** Headers with more baggage. */
+function withBaggage(headers: HeaderPair[], own: string): HeaderPair[] {
+  const earlier = joined(headers);
+  const others = headers.filter(([name]) => name !== 'baggage');
+  return [...others, ['baggage', earlier ? `${earlier},${own}` : own]];
 }
 
 /** All copies of the two headers gone, and ours in their place where we have any. */

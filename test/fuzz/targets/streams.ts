@@ -4,6 +4,7 @@ import protobuf from 'protobufjs';
 import { Host, type Stream } from '../../host/host.ts';
 import { NODE, node } from '../../host/node.ts';
 import type { Random } from '../../unit/random.ts';
+import { writeBaggage } from '../oracle/baggage.ts';
 import { type Config, readConfig } from '../oracle/config.ts';
 import {
   Exchange,
@@ -121,6 +122,11 @@ class Pair {
     actual: HeaderPair[],
     expected: HeaderPair[],
   ) {
+    // Baggage is left as it is where there is no room to add to it.
+    if (sizeOf(sent) > ALWAYS_ROOM) {
+      const others = ([name]: HeaderPair) => name !== 'baggage';
+      [actual, expected] = [actual.filter(others), expected.filter(others)];
+    }
     if (
       actual.length !== expected.length ||
       !actual.every(([name, value], i) => name === expected[i][0] && value === expected[i][1])
@@ -131,6 +137,12 @@ class Pair {
     }
     const state = model?.filterState ?? {};
     if (sizeOf(sent) > ALWAYS_ROOM) {
+      // Baggage that cannot be fetched is as if there were none: then another method may find something.
+      if (model?.root.config.discovers.includes('baggage')) {
+        for (const name of Object.keys(state)) delete state[name];
+        Object.assign(state, stream.filterState);
+        return;
+      }
       for (const name of Object.keys(state)) if (!stream.filterState[name]) delete state[name];
     }
     const [is, right] = [Object.keys(stream.filterState), Object.keys(state)];
@@ -254,7 +266,10 @@ export class Streams implements Target {
         if (isTaken !== (own !== undefined)) throw new Error(`configuration taken: ${isTaken}, right is ${!isTaken}`);
         if (!config || !own) continue;
         this.mostPeers = Math.max(this.mostPeers, Number(config.fields.max_peer_cache_size ?? 0));
-        if (isTooLarge(own, config)) own.metadata = cutDown(host, id, own.metadata as string, config);
+        if (isTooLarge(own, config)) {
+          own.metadata = cutDown(host, id, own.metadata as string, config);
+          if (own.metadata) own.baggage = writeBaggage(Buffer.from(own.metadata, 'base64'));
+        }
         roots.set(id, { config, own });
       } else if ('endRoot' in step) {
         const found = nth(roots, step.endRoot);
@@ -327,6 +342,9 @@ const SETTINGS = [
   '{"metadata_fields":["NAME","LABELS.app","LIST","LABELS.x"]}',
   '{"max_header_size":65536,"max_peer_cache_size":2}',
   '{"dialect":"istio","additional_labels":["team","app"]}',
+  '{"downstream_discovery":[{"istio_headers":{}},{"baggage":{}}],"upstream_propagation":[{"baggage":{}}]}',
+  '{"downstream_discovery":[{"baggage":{}},{"istio_headers":{}}],"downstream_propagation":[{"istio_headers":{}}]}',
+  '{"downstream_discovery":[{"baggage":{}}],"upstream_propagation":[{"istio_headers":{}},{"baggage":{}}]}',
 ];
 
 function generateProgram(random: Random, corpus: Uint8Array[]): Program {
@@ -415,10 +433,25 @@ function anyHeaders(random: Random): HeaderPair[] {
   for (let i = copies(); i > 0; i--) headers.push([random.pick(METADATA_NAMES), anyMetadata(random)]);
   for (let i = copies(); i > 0; i--) headers.push([random.pick(ID_NAMES), anyId(random)]);
   for (let i = random.below(3); i > 0; i--) headers.push([random.pick([':path', 'x-other', 'x-istio']), anyId(random)]);
+  for (let i = random.below(3); i > 0 && random.oneIn(2); i--) headers.push(['baggage', anyBaggage(random)]);
   if (random.oneIn(12)) headers.push(['x-envoy-original-url', 'http://test/from']);
   // More than are fetched at once.
   if (random.oneIn(6)) for (let i = 0; i < 25; i++) headers.push([`x-${i}`, 'x']);
   return random.oneIn(3) ? random.shuffled(headers) : headers;
+}
+
+const BAGGAGE_KEYS = [
+  ...['k8s.deployment.name', 'k8s.pod.name', 'k8s.namespace.name', 'k8s.cluster.name', 'k8s.instance.name'],
+  ...['service.name', 'service.version', 'app.name', 'app.version', 'other', 'k8s.cronjob.name', ''],
+];
+
+function anyBaggage(random: Random): string {
+  const member = () => {
+    const value = random.oneIn(4) ? random.pick(['%2C', '%', '%zz', '%C3%A4', '%ff', 'a%20b']) : random.text();
+    const space = () => random.pick(['', '', ' ', '\t ']);
+    return `${space()}${random.pick(BAGGAGE_KEYS)}${space()}=${space()}${value}${random.pick(['', '', ';ttl=1', ' '])}`;
+  };
+  return printable(Buffer.from(Array.from({ length: random.below(6) }, member).join(random.oneIn(9) ? ',,' : ',')));
 }
 
 /** What HTTP lets into a header: any bytes but those that end it. */

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+import { expect, test } from 'vitest';
+import { Envoy } from '../../tools/envoy/process.ts';
+import { shipped, shippedIdentity } from '../../tools/envoy/shipped.ts';
+import { App, ID, METADATA, send } from '../support/http.ts';
+import { PEER_HEADER, PEER_ID } from '../support/stand.ts';
+import { struct } from '../support/struct.ts';
+
+const FILE = 'envoy/upstream-filter/sidecar.yaml';
+
+test('a filter of a cluster tells that cluster who we are, and nobody else; the listener learns who answered', async () => {
+  await using reviews = await App.start(() => ({ headers: [METADATA, PEER_HEADER, ID, PEER_ID] }));
+  await using outside = await App.start();
+  await using envoy = await Envoy.start(shipped(FILE, { reviews: reviews.port, outside: outside.port }));
+  const port = await envoy.port('outbound');
+  const forged = [METADATA, 'forged', ID, 'forged'];
+  const answer = await send(port, { path: '/reviews', headers: forged });
+  await send(port, { path: '/outside', headers: forged });
+  const { id, metadata } = shippedIdentity(FILE);
+  expect(struct.read(Buffer.from(reviews.last.headers.all(METADATA)[0], 'base64'))).toEqual(metadata);
+  expect(reviews.last.headers.all(ID)).toEqual([id]);
+  expect(outside.last.headers.peer()).toEqual({});
+  expect(answer.headers.peer()).toEqual({});
+  await envoy.until('both are logged', () => envoy.log().includes('"path":"/outside"'));
+  expect(envoy.log()).toMatch(/\{"path":"\/reviews","server":"peer","status":200\}/);
+});

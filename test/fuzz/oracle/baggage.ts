@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+import protobuf from 'protobufjs';
+import { nativeField, ownerTypeOf, readStruct, writeEntry } from './dialect.ts';
+import { whyRefused } from './struct.ts';
+
+/** W3C baggage as the filter reads and writes it, said a second time. Headers are bytes, one character each. */
+
+const [STRING, STRUCT] = [3, 5];
+const FIELDS: Record<string, string> = {
+  'k8s.namespace.name': 'NAMESPACE',
+  'k8s.cluster.name': 'CLUSTER_ID',
+  'k8s.instance.name': 'NAME',
+};
+const LABELS: Record<string, string> = {
+  'service.name': 'service.istio.io/canonical-name',
+  'service.version': 'service.istio.io/canonical-revision',
+  'app.name': 'app',
+  'app.version': 'version',
+};
+
+/** What a baggage header says of a workload, as a serialized Struct; undefined if it says nothing. */
+export function readBaggage(header: string): Buffer | undefined {
+  const fields = new Map<string, string>();
+  const labels = new Map<string, string>();
+  let type = '';
+  for (const member of header.split(',')) {
+    const [, key, text] = /^[ \t]*([^=]*?)[ \t]*=[ \t]*(.*?)[ \t]*$/s.exec(member.split(';')[0]) ?? [];
+    const value = text?.replaceAll(/%([0-9A-Fa-f]{2})/g, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16)));
+    if (!value) continue;
+    const workload = /^k8s\.(deployment|pod|job|cronjob)\.name$/.exec(key);
+    if (workload) {
+      type = workload[1];
+      fields.set('WORKLOAD_NAME', value);
+    } else if (Object.hasOwn(FIELDS, key)) fields.set(FIELDS[key], value);
+    else if (Object.hasOwn(LABELS, key)) labels.set(LABELS[key], value);
+  }
+  if (fields.size === 0 && labels.size === 0) return undefined;
+  if (type) {
+    const [namespace, workload] = [fields.get('NAMESPACE') ?? '', fields.get('WORKLOAD_NAME')];
+    fields.set('OWNER', `kubernetes://apis/apps/v1/namespaces/${namespace}/${type}s/${workload}`);
+  }
+  // In the order in which the filter writes, from the end.
+  const bytes = (text: string) => Buffer.from(text, 'latin1');
+  const order = (names: string[], from: Map<string, string>) =>
+    names.filter((name) => from.has(name)).map((name) => [name, bytes(from.get(name) as string)] as const);
+  const writer = protobuf.Writer.create();
+  for (const [key, text] of order(['OWNER'], fields)) writeEntry(writer, key, STRING, text);
+  const inner = protobuf.Writer.create();
+  for (const [key, text] of order(Object.values(LABELS).reverse(), labels)) writeEntry(inner, key, STRING, text);
+  writeEntry(writer, 'LABELS', STRUCT, inner.finish());
+  const plain = ['CLUSTER_ID', 'WORKLOAD_NAME', 'NAMESPACE', 'NAME'];
+  for (const [key, text] of order(plain, fields)) writeEntry(writer, key, STRING, text);
+  const struct = Buffer.from(writer.finish());
+  return whyRefused(struct) === undefined ? struct : undefined;
+}
+
+/** A Struct as baggage. */
+export function writeBaggage(struct: Uint8Array): string {
+  const fields = readStruct(struct);
+  const labels = readStruct(nativeField(fields, 'LABELS', STRUCT) ?? new Uint8Array());
+  const members: [string, Uint8Array | undefined][] = [
+    [`k8s.${ownerTypeOf(fields) ?? 'pod'}.name`, nativeField(fields, 'WORKLOAD_NAME', STRING)],
+    ['k8s.namespace.name', nativeField(fields, 'NAMESPACE', STRING)],
+    ['k8s.cluster.name', nativeField(fields, 'CLUSTER_ID', STRING)],
+    ...Object.entries(LABELS).map(([key, label]) => [key, nativeField(labels, label, STRING)] as [string, Uint8Array]),
+    ['k8s.instance.name', nativeField(fields, 'NAME', STRING)],
+  ];
+  const hex = (byte: number) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
+  const encoded = (text: Uint8Array) =>
+    [...text]
+      .map((byte) =>
+        byte > 0x20 && byte < 0x7f && !'"%,;\\'.includes(String.fromCharCode(byte))
+          ? String.fromCharCode(byte)
+          : hex(byte),
+      )
+      .join('');
+  return members.flatMap(([key, text]) => (text?.length ? [`${key}=${encoded(text)}`] : [])).join(',');
+}
