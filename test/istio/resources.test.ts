@@ -160,12 +160,7 @@ describe('a real Envoy', () => {
     ['bridge.yaml', 'local DOWNSTREAM =', 'locl DOWNSTREAM =', /script load error/],
     ['other-ways/ecds.yaml', 'root_id:', 'rootid:', /rootid/],
     ['other-ways/ecds.yaml', 'config_source:', 'config_sorce:', /config_sorce/],
-    [
-      'other-ways/file.yaml',
-      'dialect: istio',
-      'dialet: istio',
-      /configuration refused/,
-    ],
+    ['other-ways/file.yaml', 'dialect: istio', 'dialet: istio', /configuration refused/],
   ];
   test.each(broken)('refuses what %s adds, with %s changed to %s', async (file, right, wrong, reason) => {
     const text = stringify(shippedResource(file), { lineWidth: 0, aliasDuplicateObjects: false });
