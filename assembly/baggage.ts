@@ -17,27 +17,17 @@ import { isSoundStruct, STRING_KIND, STRUCT_KIND } from './wire/struct';
 
 const key = slice(memory.data(8, 4));
 const value = slice(memory.data(8, 4));
-const kind = slice(memory.data(8, 4));
-const workload = slice(memory.data(8, 4));
-const namespace = slice(memory.data(8, 4));
-const cluster = slice(memory.data(8, 4));
-const service = slice(memory.data(8, 4));
-const revision = slice(memory.data(8, 4));
-const app = slice(memory.data(8, 4));
-const version = slice(memory.data(8, 4));
-const instance = slice(memory.data(8, 4));
-
-function forget(): void {
-  kind.set(0, 0);
-  workload.set(0, 0);
-  namespace.set(0, 0);
-  cluster.set(0, 0);
-  service.set(0, 0);
-  revision.set(0, 0);
-  app.set(0, 0);
-  version.set(0, 0);
-  instance.set(0, 0);
-}
+/** What was said of a workload: nine slices in a row. */
+const said = memory.data(72, 4);
+const kind = slice(said);
+const workload = slice(said + 8);
+const namespace = slice(said + 16);
+const cluster = slice(said + 24);
+const service = slice(said + 32);
+const revision = slice(said + 40);
+const app = slice(said + 48);
+const version = slice(said + 56);
+const instance = slice(said + 64);
 
 /**
  * Reads a baggage header; `struct` is then what it says of a workload, in the arena, with the keys that Istio's headers
@@ -49,7 +39,7 @@ export function readBaggage(header: Slice, struct: Slice): bool {
   const room = header.size * 2 + ADDED;
   const start = take(room);
   if (!start) return false;
-  forget();
+  memory.fill(said, 0, 72);
   let isKnown = false;
   let at = header.at;
   while (at < header.end()) {

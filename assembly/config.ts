@@ -49,6 +49,11 @@ export const WRITE_REQUEST: u32 = 8; // upstream_propagation
 /** Not a set: each stream finds its own by its listener's direction. */
 export const BY_DIRECTION: u32 = 0x100;
 
+/** What is done where a peer's claims and its certificate differ: nobody looks, it is said, or it is dropped too. */
+export const OFF: u32 = 0;
+export const MARK: u32 = 1;
+export const ENFORCE: u32 = 2;
+
 @unmanaged
 export class Config {
   /** The header that carries metadata. */
@@ -78,6 +83,11 @@ export class Config {
   baggageFirst: bool;
   /** Whether requests carry what we are as baggage. */
   writesBaggage: bool;
+  /** OFF, MARK or ENFORCE. */
+  verification: u32;
+  /** Trust domains that peers may be of, as slices in a row; none: our own certificate's. */
+  trustDomains: usize;
+  trustDomainCount: u32;
   /** The methods that leave out clusters which are not of the mesh. */
   skipsExternal: u32;
 }
@@ -113,6 +123,9 @@ export function readConfig(source: Slice, owner: usize): Config | null {
   config.baggageFirst = false;
   config.writesBaggage = false;
   config.skipsExternal = 0;
+  config.verification = OFF;
+  config.trustDomains = 0;
+  config.trustDomainCount = 0;
   if (source.size == 0) return config;
   if (looksLikeStruct(source) && !(reserve(roomForJson(source.size) * 2) && toJson(source, source))) return null;
 
@@ -158,6 +171,7 @@ const METADATA_FIELDS: u32 = 10;
 const DIALECT: u32 = 11;
 const ADDITIONAL_LABELS: u32 = 12;
 const SHARED_WITH_UPSTREAM: u32 = 13;
+const VERIFY_PEER: u32 = 14;
 
 function fieldNumber(): u32 {
   if (isText(key, 'headers')) return HEADERS;
@@ -173,6 +187,7 @@ function fieldNumber(): u32 {
   if (isText(key, 'dialect')) return DIALECT;
   if (isNamed('additional_labels')) return ADDITIONAL_LABELS;
   if (isNamed('shared_with_upstream')) return SHARED_WITH_UPSTREAM;
+  if (isNamed('verify_peer')) return VERIFY_PEER;
   return UNKNOWN;
 }
 
@@ -217,15 +232,46 @@ function readField(config: Config, field: u32): bool {
     config.speaksIstio = isText(text, 'istio');
     return config.speaksIstio || isText(text, 'generic') || refuse(textOffset, 'must be "generic" or "istio"');
   }
+  if (field == VERIFY_PEER) return readVerifyPeer(config);
   if (field == SHARED_WITH_UPSTREAM) {
     const offset = json.offset();
     if (!readBool()) return false;
-    return !flag || refuse(offset, 'a Wasm filter cannot share filter state with the upstream connection');
+    return !flag || refuseUpstreamState(offset);
   }
   if (field == DOWNSTREAM_DISCOVERY) return readMethods(config, READ_REQUEST);
   if (field == UPSTREAM_DISCOVERY) return readMethods(config, READ_RESPONSE);
   if (field == DOWNSTREAM_PROPAGATION) return readMethods(config, WRITE_RESPONSE);
   return readMethods(config, WRITE_REQUEST);
+}
+
+const VERIFY_MODE: u32 = 1;
+const VERIFY_TRUST_DOMAINS: u32 = 2;
+
+function readVerifyPeer(config: Config): bool {
+  if (!expect(json.OBJECT)) return false;
+  let seen: u32 = 0;
+  json.enter();
+  while (json.nextMember(key)) {
+    const size = step();
+    const field = isText(key, 'mode') ? VERIFY_MODE : isNamed('trust_domains') ? VERIFY_TRUST_DOMAINS : UNKNOWN;
+    if (!isNew(field, seen)) return false;
+    seen |= 1 << field;
+    if (!skipNull()) {
+      if (field == VERIFY_MODE) {
+        if (!readText()) return false;
+        config.verification = isText(text, 'mark') ? MARK : isText(text, 'enforce') ? ENFORCE : OFF;
+        if (config.verification == OFF && !isText(text, 'off')) {
+          return refuse(textOffset, 'must be "off", "mark" or "enforce"');
+        }
+      } else {
+        if (!readTexts()) return false;
+        config.trustDomains = textsAt;
+        config.trustDomainCount = textCount;
+      }
+    }
+    stepBack(size);
+  }
+  return isWellFormed();
 }
 
 const HEADERS_METADATA: u32 = 1;
@@ -304,10 +350,14 @@ function readBaggageMethod(config: Config, method: u32): bool {
   return refuse(json.keyOffset(), 'is not a known field');
 }
 
+function refuseUpstreamState(offset: u32): bool {
+  return refuse(offset, 'a Wasm filter does not have the filter state of the upstream connection');
+}
+
 /** Methods of Istio's native filter that this one does not have, each with the reason. */
 function refuseMethod(): bool {
   if (isNamed('upstream_filter_state')) {
-    return refuse(json.keyOffset(), 'a Wasm filter cannot read the filter state of the upstream connection');
+    return refuseUpstreamState(json.keyOffset());
   }
   return refuse(json.keyOffset(), 'is not a method that this version has: istio_headers and baggage are');
 }

@@ -4,7 +4,15 @@
 import { Config, readConfig } from './config';
 import { pluginConfiguration } from './host/buffers';
 import * as log from './host/log';
-import { DOWNSTREAM, DOWNSTREAM_ID, STRUCT_SCHEMA, UPSTREAM, UPSTREAM_ID } from './host/names';
+import {
+  DOWNSTREAM,
+  DOWNSTREAM_ID,
+  DOWNSTREAM_VERIFIED,
+  STRUCT_SCHEMA,
+  UPSTREAM,
+  UPSTREAM_ID,
+  UPSTREAM_VERIFIED,
+} from './host/names';
 import { declare, PROTOBUF_TYPE, STRING_TYPE } from './host/properties';
 import * as http from './http';
 import { Identity, readIdentity } from './identity';
@@ -151,6 +159,10 @@ function readRoot(root: Root, size: u32): bool {
   declare(DOWNSTREAM_ID, STRING_TYPE, noSchema);
   declare(UPSTREAM, PROTOBUF_TYPE, STRUCT_SCHEMA);
   declare(UPSTREAM_ID, STRING_TYPE, noSchema);
+  if (config.verification) {
+    declare(DOWNSTREAM_VERIFIED, STRING_TYPE, noSchema);
+    declare(UPSTREAM_VERIFIED, STRING_TYPE, noSchema);
+  }
   return true;
 }
 

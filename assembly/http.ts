@@ -2,7 +2,16 @@
 // Copyright the metadata-exchange authors
 
 import { readBaggage } from './baggage';
-import { BY_DIRECTION, Config, READ_REQUEST, READ_RESPONSE, WRITE_REQUEST, WRITE_RESPONSE } from './config';
+import {
+  BY_DIRECTION,
+  Config,
+  ENFORCE,
+  OFF,
+  READ_REQUEST,
+  READ_RESPONSE,
+  WRITE_REQUEST,
+  WRITE_RESPONSE,
+} from './config';
 import { REQUEST_HEADERS, RESPONSE_HEADERS } from './host/abi';
 import * as headers from './host/headers';
 import {
@@ -12,18 +21,21 @@ import {
   CLUSTER_NAME,
   DOWNSTREAM,
   DOWNSTREAM_ID,
+  DOWNSTREAM_VERIFIED,
   LISTENER_DIRECTION,
   OLD_LISTENER_DIRECTION,
   ORIGINAL_URL,
   UPSTREAM,
   UPSTREAM_ID,
+  UPSTREAM_VERIFIED,
 } from './host/names';
 import * as properties from './host/properties';
 import { Identity } from './identity';
 import { isText } from './memory/ascii';
 import { Slice, sameBytes, slice } from './memory/slice';
-import { count, HEADERS_SENT, OVERSIZE } from './metrics';
+import { count, HEADERS_SENT, MISMATCHES, OVERSIZE } from './metrics';
 import { isReadableId, readMetadata } from './peers';
+import { MISMATCH, textOf, verify } from './verify';
 
 /**
  * One HTTP stream. What happens to the two headers, where no lists are configured:
@@ -97,9 +109,9 @@ export function onRequestHeaders(config: Config, identity: Identity, headerCount
     if (isKnown) had = earlier & (HAD_METADATA | HAD_ID);
   }
   // The first method that finds something is the one that counts.
-  if (!isKnown && config.baggageFirst) isKnown = publishBaggage();
+  if (!isKnown && config.baggageFirst) isKnown = publishBaggage(config);
   if (!isKnown && (methods & READ_REQUEST) != 0) isKnown = publish(config, DOWNSTREAM, DOWNSTREAM_ID);
-  if (!isKnown && config.readsBaggage && !config.baggageFirst) publishBaggage();
+  if (!isKnown && config.readsBaggage && !config.baggageFirst) publishBaggage(config);
   if (config.writesBaggage && !isOutside) addBaggage(identity);
   if (strips) {
     settle(REQUEST_HEADERS, config.metadataHeader, identity.metadata, writes, metadataFound);
@@ -183,16 +195,30 @@ function settle(map: i32, name: Slice, own: Slice, sends: bool, found: u32): voi
  */
 function publish(config: Config, name: Slice, idName: Slice): bool {
   const hasMetadata = isRead(metadataFound) && readMetadata(metadata, config, struct);
-  if (hasMetadata) properties.set(name, struct);
+  if (hasMetadata && !publishStruct(config, name)) return false;
   if (isRead(idFound) && isReadableId(id, config)) properties.set(idName, id);
   return hasMetadata;
 }
 
-/** Passes on what a request's baggage says of its sender. The baggage goes on: others have theirs in it. */
-function publishBaggage(): bool {
-  if (!fetchBaggage() || !headers.join(BAGGAGE, baggage, 0) || !readBaggage(baggage, struct)) return false;
-  properties.set(DOWNSTREAM, struct);
+/** Passes on `struct`, and what its claims are worth if that is asked for; false if they are wrong and may not be. */
+function publishStruct(config: Config, name: Slice): bool {
+  if (config.verification != OFF) {
+    const isUpstream = name == UPSTREAM;
+    const verdict = verify(struct, isUpstream, config);
+    properties.set(isUpstream ? UPSTREAM_VERIFIED : DOWNSTREAM_VERIFIED, textOf(verdict));
+    if (verdict == MISMATCH) {
+      count(MISMATCHES);
+      if (config.verification == ENFORCE) return false;
+    }
+  }
+  properties.set(name, struct);
   return true;
+}
+
+/** Passes on what a request's baggage says of its sender. The baggage goes on: others have theirs in it. */
+function publishBaggage(config: Config): bool {
+  if (!fetchBaggage() || !headers.join(BAGGAGE, baggage, 0) || !readBaggage(baggage, struct)) return false;
+  return publishStruct(config, DOWNSTREAM);
 }
 
 /** Adds what we are to a request's baggage, behind whatever others said; not where theirs is too large to be kept. */

@@ -24,19 +24,20 @@ export const CACHE_MISSES: u32 = 9;
 export const CACHE_EVICTIONS: u32 = 10;
 export const HEADERS_SENT: u32 = 11;
 export const OWN_FIELDS_LEFT_OUT: u32 = 12;
+export const MISMATCHES: u32 = 13;
 /** From here on gauges. */
-export const CACHE_ENTRIES: u32 = 13;
-export const CACHE_BYTES: u32 = 14;
-export const CONFIGURATIONS: u32 = 15;
-export const OWN_HEADER_BYTES: u32 = 16;
-const METRICS: u32 = 17;
+export const CACHE_ENTRIES: u32 = 14;
+export const CACHE_BYTES: u32 = 15;
+export const CONFIGURATIONS: u32 = 16;
+export const OWN_HEADER_BYTES: u32 = 17;
+const METRICS: u32 = 18;
 
 const TICK_MS: u32 = 1000;
 
 /** For each metric: what it is now, and what of it Envoy knows. */
-const values = memory.data(136, 8); // METRICS * 8
-const written = memory.data(136, 8);
-const ids = memory.data(68, 4); // METRICS * 4
+const values = memory.data(144, 8); // METRICS * 8
+const written = memory.data(144, 8);
+const ids = memory.data(72, 4); // METRICS * 4
 
 let isDefined: bool = false;
 
@@ -47,7 +48,7 @@ const metricName = slice(memory.data(8, 4));
 /** Their names, in order, behind `metadata_exchange.`; what is in Envoy's `/stats` is documented in the README. */
 const PREFIX: Slice = name('metadata_exchange.');
 const NAMES: Slice = name(
-  'peers_received refused_base64 refused_protobuf refused_utf8 refused_no_json_form refused_nesting refused_id oversize cache_hits cache_misses cache_evictions headers_sent own_fields_left_out cache_entries cache_bytes configurations own_header_bytes ',
+  'peers_received refused_base64 refused_protobuf refused_utf8 refused_no_json_form refused_nesting refused_id oversize cache_hits cache_misses cache_evictions headers_sent own_fields_left_out mismatches cache_entries cache_bytes configurations own_header_bytes ',
 );
 
 /** Defines all metrics, the first time, and has the root context that is being configured tick. */

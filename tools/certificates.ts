@@ -15,6 +15,7 @@ const FOLDER = join(ROOT, 'build/certificates');
 
 /** Service accounts: those of the SERVICE_ACCOUNT fields in the configurations. */
 const WORKLOADS = [
+  ['default', 'bookinfo-productpage'],
   ['default', 'bookinfo-reviews'],
   ['istio-system', 'istio-ingressgateway-service-account'],
 ];

@@ -39,6 +39,19 @@ export const BAGGAGE: Slice = name('baggage');
 /** The header that an internal redirect of Envoy's leaves: where the request was to go at first. */
 export const ORIGINAL_URL: Slice = name('x-envoy-original-url');
 
+/** Whether a peer's claims agree with its certificate, and what is said of it. */
+export const DOWNSTREAM_VERIFIED: Slice = name('envoy.wasm.metadata_exchange.downstream_verified');
+export const UPSTREAM_VERIFIED: Slice = name('envoy.wasm.metadata_exchange.upstream_verified');
+export const VERIFIED_TEXT: Slice = name('verified');
+export const UNVERIFIED_TEXT: Slice = name('unverified');
+export const MISMATCH_TEXT: Slice = name('mismatch');
+
+/** The first URI in the certificates of both sides of a connection. */
+export const DOWNSTREAM_PEER_URI: Slice = name('connection\0uri_san_peer_certificate');
+export const DOWNSTREAM_LOCAL_URI: Slice = name('connection\0uri_san_local_certificate');
+export const UPSTREAM_PEER_URI: Slice = name('upstream\0uri_san_peer_certificate');
+export const UPSTREAM_LOCAL_URI: Slice = name('upstream\0uri_san_local_certificate');
+
 /** What is called by name. */
 export const DECLARE_PROPERTY: Slice = name('declare_property');
 export const STRUCT_SCHEMA: Slice = name('type.googleapis.com/google.protobuf.Struct');

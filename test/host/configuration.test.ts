@@ -110,11 +110,11 @@ describe('what is refused, and what its author reads in the log', () => {
     ],
     [
       '{"shared_with_upstream": true}',
-      'byte 25: shared_with_upstream: a Wasm filter cannot share filter state with the upstream connection',
+      'byte 25: shared_with_upstream: a Wasm filter does not have the filter state of the upstream connection',
     ],
     [
       '{"upstream_discovery": [{"upstream_filter_state": {}}]}',
-      'byte 25: upstream_discovery[0].upstream_filter_state: a Wasm filter cannot read the filter state of the upstream connection',
+      'byte 25: upstream_discovery[0].upstream_filter_state: a Wasm filter does not have the filter state of the upstream connection',
     ],
     [
       '{"upstream_discovery": [{"baggage": {}}]}',

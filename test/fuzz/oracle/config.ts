@@ -59,7 +59,7 @@ export function defaultOf(name: string): unknown {
 
 const camelCase = (name: string) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
 const SNAKE_CASE = new Map(
-  [...Object.keys(schema.properties), 'istio_headers', 'skip_external_clusters'].map(
+  [...Object.keys(schema.properties), 'istio_headers', 'skip_external_clusters', 'trust_domains'].map(
     (name) => [camelCase(name), name] as const,
   ),
 );
@@ -110,15 +110,15 @@ function plain(listed: Listed, path = ''): unknown {
   const object: Record<string, unknown> = Object.create(null);
   const nulls: string[] = [];
   for (const [key, value] of listed.list) {
-    const isOurs = path === '' || path.endsWith('[]') || path.endsWith('.istio_headers');
+    const isOurs = path === '' || path.endsWith('[]') || path.endsWith('.istio_headers') || path === '.verify_peer';
     const name = (isOurs && SNAKE_CASE.get(key)) || key;
     if (Object.hasOwn(object, name)) return undefined;
     object[name] = plain(value, `${path}.${name}`);
     if (object[name] === undefined) return undefined;
-    if (object[name] === null && (path === '' || path === '.headers')) nulls.push(name);
+    if (object[name] === null && (path === '' || path === '.headers' || path === '.verify_peer')) nulls.push(name);
   }
   // A field that is null is not there; one that nobody knows stays, to be refused.
-  const known = path === '' ? configSchema.properties : configSchema.properties?.headers.properties;
+  const known = path === '' ? configSchema.properties : configSchema.properties?.[path.slice(1)]?.properties;
   for (const name of nulls) if (known && Object.hasOwn(known, name)) delete object[name];
   return { ...object };
 }

@@ -157,7 +157,9 @@ export class Exchange {
       if (method === 'istio_headers' && this.publish(stream, headers, 'downstream')) return;
       const struct = method === 'baggage' ? readBaggage(joined(headers)) : undefined;
       if (!struct) continue;
-      stream.filterState['envoy.wasm.metadata_exchange.downstream'] = struct;
+      const name = 'envoy.wasm.metadata_exchange.downstream';
+      stream.filterState[name] = struct;
+      if (verifies(stream.root.config)) stream.filterState[`${name}_verified`] = UNVERIFIED;
       this.published++;
       return;
     }
@@ -174,10 +176,19 @@ export class Exchange {
     const struct = metadata && readMetadata(metadata);
     const name = `envoy.wasm.metadata_exchange.${side}`;
     if (struct) stream.filterState[name] = struct;
+    if (struct && verifies(config)) stream.filterState[`${name}_verified`] = UNVERIFIED;
     if (id && isUtf8(bytesOf(id))) stream.filterState[`${name}_id`] = bytesOf(id);
     if (struct || id) this.published++;
     return struct !== undefined;
   }
+}
+
+/** No connection of the fuzzer has certificates. */
+const UNVERIFIED = Buffer.from('unverified');
+
+function verifies({ fields }: Config): boolean {
+  const { mode } = (fields.verify_peer ?? {}) as { mode?: string };
+  return mode === 'mark' || mode === 'enforce';
 }
 
 /** Whether filter state has this of the peer. */

@@ -6,7 +6,8 @@ import { configSchema, parse, readConfig, resolved, type Schema } from '../oracl
 import { ownOf } from '../oracle/exchange.ts';
 import { type Listed, Members, Struct } from '../oracle/struct.ts';
 import { type Builds, mostMemory, mutated, same, type Target } from '../target.ts';
-import { cutDown, isTooLarge, NODES, play } from './streams.ts';
+import { NODES } from './programs.ts';
+import { cutDown, isTooLarge, play } from './streams.ts';
 
 /**
  * Plugin configurations, as text and as Structs: taken or refused as the schema says, refused with one line in the log
