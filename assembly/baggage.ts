@@ -2,6 +2,7 @@
 // Copyright the metadata-exchange authors
 
 import { ADDED, content, findText, putOwner, putStruct, putText, typeOf, writer } from './dialect';
+import * as fields from './fields';
 import { take } from './memory/arena';
 import { Ascii, bytesOf, isText, sizeOf } from './memory/ascii';
 import { Slice, slice } from './memory/slice';
@@ -56,16 +57,16 @@ export function readBaggage(header: Slice, struct: Slice): bool {
   }
   if (!isKnown) return false;
   writer.open(start, room);
-  putText('NAME', instance);
-  putText('NAMESPACE', namespace);
-  putText('WORKLOAD_NAME', workload);
-  putText('CLUSTER_ID', cluster);
+  putText(fields.NAME, instance);
+  putText(fields.NAMESPACE, namespace);
+  putText(fields.WORKLOAD_NAME, workload);
+  putText(fields.CLUSTER_ID, cluster);
   const labelsEnd = writer.head;
-  putText('service.istio.io/canonical-name', service);
-  putText('service.istio.io/canonical-revision', revision);
-  putText('app', app);
-  putText('version', version);
-  putStruct('LABELS', labelsEnd);
+  putText(fields.CANONICAL_NAME, service);
+  putText(fields.CANONICAL_REVISION, revision);
+  putText(fields.APP, app);
+  putText(fields.VERSION, version);
+  putStruct(fields.LABELS, labelsEnd);
   if (kind.size > 0) putOwner(namespace, kind, workload);
   struct.set(writer.head, <u32>(start + room - writer.head));
   return !writer.full && isSoundStruct(struct);
@@ -149,7 +150,7 @@ export function writeBaggage(struct: Slice, start: usize): u32 {
   first = start;
   to = start;
   const hasType = typeOf(struct, kind);
-  if (findText(struct, 'WORKLOAD_NAME', STRING_KIND)) {
+  if (findText(struct, fields.WORKLOAD_NAME, STRING_KIND)) {
     open();
     add('k8s.');
     if (hasType) addBytes(kind.at, kind.size);
@@ -157,16 +158,16 @@ export function writeBaggage(struct: Slice, start: usize): u32 {
     add('.name=');
     addValue(content);
   }
-  member(struct, 'NAMESPACE', 'k8s.namespace.name=');
-  member(struct, 'CLUSTER_ID', 'k8s.cluster.name=');
-  if (findText(struct, 'LABELS', STRUCT_KIND)) {
+  member(struct, fields.NAMESPACE, 'k8s.namespace.name=');
+  member(struct, fields.CLUSTER_ID, 'k8s.cluster.name=');
+  if (findText(struct, fields.LABELS, STRUCT_KIND)) {
     labels.copy(content);
-    member(labels, 'service.istio.io/canonical-name', 'service.name=');
-    member(labels, 'service.istio.io/canonical-revision', 'service.version=');
-    member(labels, 'app', 'app.name=');
-    member(labels, 'version', 'app.version=');
+    member(labels, fields.CANONICAL_NAME, 'service.name=');
+    member(labels, fields.CANONICAL_REVISION, 'service.version=');
+    member(labels, fields.APP, 'app.name=');
+    member(labels, fields.VERSION, 'app.version=');
   }
-  member(struct, 'NAME', 'k8s.instance.name=');
+  member(struct, fields.NAME, 'k8s.instance.name=');
   return <u32>(to - first);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
+import * as fields from './fields';
 import { take } from './memory/arena';
 import { isText } from './memory/ascii';
 import { Slice, slice } from './memory/slice';
@@ -138,20 +139,20 @@ function addCandidate(at: usize, size: u32): void {
 function isEssential(): bool {
   if (around.size == 0) {
     return (
-      isText(key, 'NAME') ||
-      isText(key, 'NAMESPACE') ||
-      isText(key, 'WORKLOAD_NAME') ||
-      isText(key, 'OWNER') ||
-      isText(key, 'CLUSTER_ID') ||
-      isText(key, 'IDENTITY')
+      isText(key, fields.NAME) ||
+      isText(key, fields.NAMESPACE) ||
+      isText(key, fields.WORKLOAD_NAME) ||
+      isText(key, fields.OWNER) ||
+      isText(key, fields.CLUSTER_ID) ||
+      isText(key, fields.IDENTITY)
     );
   }
-  if (!isText(around, 'LABELS')) return false;
+  if (!isText(around, fields.LABELS)) return false;
   return (
-    isText(key, 'app') ||
-    isText(key, 'version') ||
-    isText(key, 'service.istio.io/canonical-name') ||
-    isText(key, 'service.istio.io/canonical-revision')
+    isText(key, fields.APP) ||
+    isText(key, fields.VERSION) ||
+    isText(key, fields.CANONICAL_NAME) ||
+    isText(key, fields.CANONICAL_REVISION)
   );
 }
 

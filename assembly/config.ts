@@ -26,6 +26,7 @@ import {
   textOffset,
   UNKNOWN,
 } from './config_values';
+import * as fields from './fields';
 import { name } from './host/names';
 import { reserve } from './memory/arena';
 import { isText } from './memory/ascii';
@@ -53,6 +54,13 @@ export const BY_DIRECTION: u32 = 0x100;
 export const OFF: u32 = 0;
 export const MARK: u32 = 1;
 export const ENFORCE: u32 = 2;
+
+/** Claims that are compared: a set of these. */
+export const VERIFIES_NAMESPACE: u32 = 1;
+export const VERIFIES_ACCOUNT: u32 = 2;
+export const VERIFIES_TRUST_DOMAIN: u32 = 4;
+export const VERIFIES_IDENTITY: u32 = 8;
+const VERIFIES_ALL: u32 = 15;
 
 @unmanaged
 export class Config {
@@ -85,6 +93,8 @@ export class Config {
   writesBaggage: bool;
   /** OFF, MARK or ENFORCE. */
   verification: u32;
+  /** The claims that are compared. */
+  verifies: u32;
   /** Trust domains that peers may be of, as slices in a row; none: our own certificate's. */
   trustDomains: usize;
   trustDomainCount: u32;
@@ -124,6 +134,7 @@ export function readConfig(source: Slice, owner: usize): Config | null {
   config.writesBaggage = false;
   config.skipsExternal = 0;
   config.verification = OFF;
+  config.verifies = VERIFIES_ALL;
   config.trustDomains = 0;
   config.trustDomainCount = 0;
   if (source.size == 0) return config;
@@ -246,6 +257,7 @@ function readField(config: Config, field: u32): bool {
 
 const VERIFY_MODE: u32 = 1;
 const VERIFY_TRUST_DOMAINS: u32 = 2;
+const VERIFY_FIELDS: u32 = 3;
 
 function readVerifyPeer(config: Config): bool {
   if (!expect(json.OBJECT)) return false;
@@ -253,7 +265,9 @@ function readVerifyPeer(config: Config): bool {
   json.enter();
   while (json.nextMember(key)) {
     const size = step();
-    const field = isText(key, 'mode') ? VERIFY_MODE : isNamed('trust_domains') ? VERIFY_TRUST_DOMAINS : UNKNOWN;
+    let field = isText(key, 'mode') ? VERIFY_MODE : UNKNOWN;
+    if (isNamed('trust_domains')) field = VERIFY_TRUST_DOMAINS;
+    if (isText(key, 'fields')) field = VERIFY_FIELDS;
     if (!isNew(field, seen)) return false;
     seen |= 1 << field;
     if (!skipNull()) {
@@ -263,12 +277,33 @@ function readVerifyPeer(config: Config): bool {
         if (config.verification == OFF && !isText(text, 'off')) {
           return refuse(textOffset, 'must be "off", "mark" or "enforce"');
         }
+      } else if (field == VERIFY_FIELDS) {
+        if (!readClaims(config)) return false;
       } else {
         if (!readTexts()) return false;
         config.trustDomains = textsAt;
         config.trustDomainCount = textCount;
       }
     }
+    stepBack(size);
+  }
+  return isWellFormed();
+}
+
+/** The list of the claims that are compared. */
+function readClaims(config: Config): bool {
+  if (!expect(json.ARRAY)) return false;
+  config.verifies = 0;
+  let index: u32 = 0;
+  json.enter();
+  while (json.nextElement()) {
+    const size = stepInto(index++);
+    if (!readText()) return false;
+    if (isText(text, fields.NAMESPACE)) config.verifies |= VERIFIES_NAMESPACE;
+    else if (isText(text, fields.SERVICE_ACCOUNT)) config.verifies |= VERIFIES_ACCOUNT;
+    else if (isText(text, fields.TRUST_DOMAIN)) config.verifies |= VERIFIES_TRUST_DOMAIN;
+    else if (isText(text, fields.IDENTITY)) config.verifies |= VERIFIES_IDENTITY;
+    else return refuse(textOffset, 'is not a claim that certificates prove');
     stepBack(size);
   }
   return isWellFormed();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
+import * as fields from './fields';
 import { take } from './memory/arena';
 import { Ascii, bytesOf, isText, sizeOf } from './memory/ascii';
 import { SLICE_SIZE, Slice, slice } from './memory/slice';
@@ -54,13 +55,13 @@ export function nativeStruct(
   if (!start) return false;
   writer.open(start, room);
   const empty = writer.head;
-  copyText(metadata, 'NAME');
-  copyText(metadata, 'NAMESPACE');
-  copyText(metadata, 'WORKLOAD_NAME');
-  copyText(metadata, 'CLUSTER_ID');
-  copyText(metadata, 'IDENTITY');
+  copyText(metadata, fields.NAME);
+  copyText(metadata, fields.NAMESPACE);
+  copyText(metadata, fields.WORKLOAD_NAME);
+  copyText(metadata, fields.CLUSTER_ID);
+  copyText(metadata, fields.IDENTITY);
   copyOwner(metadata);
-  const hasLabels = findText(metadata, 'LABELS', STRUCT_KIND);
+  const hasLabels = findText(metadata, fields.LABELS, STRUCT_KIND);
   if (writer.head == empty && !hasLabels) return false;
   writeLabels(hasLabels, additional, count);
   if (!copyText(metadata, 'REGION') && region.size) putText('REGION', region);
@@ -111,12 +112,12 @@ function writeLabels(hasLabels: bool, additional: usize, count: u32): void {
   const end = writer.head;
   if (hasLabels) {
     labels.copy(content);
-    renameLabel('app.kubernetes.io/name', 'app');
-    renameLabel('app.kubernetes.io/version', 'version');
-    copyText(labels, 'app');
-    copyText(labels, 'version');
-    copyText(labels, 'service.istio.io/canonical-name');
-    copyText(labels, 'service.istio.io/canonical-revision');
+    renameLabel('app.kubernetes.io/name', fields.APP);
+    renameLabel('app.kubernetes.io/version', fields.VERSION);
+    copyText(labels, fields.APP);
+    copyText(labels, fields.VERSION);
+    copyText(labels, fields.CANONICAL_NAME);
+    copyText(labels, fields.CANONICAL_REVISION);
     for (let i: u32 = 0; i < count; i++) {
       wanted.copy(slice(additional + i * <u32>SLICE_SIZE));
       if (!find(labels, STRING_KIND) || content.size == 0) continue;
@@ -126,7 +127,7 @@ function writeLabels(hasLabels: bool, additional: usize, count: u32): void {
       closeEntry(writer, wanted.at, wanted.size, entryEnd);
     }
   }
-  putStruct('LABELS', end);
+  putStruct(fields.LABELS, end);
 }
 
 function renameLabel(from: Ascii, to: Ascii): void {
@@ -135,8 +136,8 @@ function renameLabel(from: Ascii, to: Ascii): void {
 
 /** The type of workload that a Struct's OWNER names, if it is one of four: what stands before `s/WORKLOAD` at its end. */
 export function typeOf(struct: Slice, type: Slice): bool {
-  const size: u32 = findText(struct, 'WORKLOAD_NAME', STRING_KIND) ? content.size : 0;
-  if (!findText(struct, 'OWNER', STRING_KIND) || content.size <= size + 2) return false;
+  const size: u32 = findText(struct, fields.WORKLOAD_NAME, STRING_KIND) ? content.size : 0;
+  if (!findText(struct, fields.OWNER, STRING_KIND) || content.size <= size + 2) return false;
   const end = content.end() - size - 2;
   let at = end;
   while (at > content.at && load<u8>(at - 1) != 0x2f) at--;
@@ -155,7 +156,7 @@ export function putOwner(namespace: Slice, type: Slice, workload: Slice): void {
   writer.bytes(namespace.at, namespace.size);
   put('kubernetes://apis/apps/v1/namespaces/');
   writer.close(STRING_KIND, end);
-  closeEntry(writer, bytesOf('OWNER'), sizeOf('OWNER'), end);
+  closeEntry(writer, bytesOf(fields.OWNER), sizeOf(fields.OWNER), end);
 }
 
 /** OWNER is made anew, of a type that Istio knows; of another type there is none. */
@@ -163,8 +164,8 @@ function copyOwner(metadata: Slice): void {
   if (!typeOf(metadata, type)) return;
   workload.set(0, 0);
   namespace.set(0, 0);
-  if (findText(metadata, 'WORKLOAD_NAME', STRING_KIND)) workload.copy(content);
-  if (findText(metadata, 'NAMESPACE', STRING_KIND)) namespace.copy(content);
+  if (findText(metadata, fields.WORKLOAD_NAME, STRING_KIND)) workload.copy(content);
+  if (findText(metadata, fields.NAMESPACE, STRING_KIND)) namespace.copy(content);
   putOwner(namespace, type, workload);
 }
 

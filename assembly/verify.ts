@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
-import { Config } from './config';
+import { Config, VERIFIES_ACCOUNT, VERIFIES_IDENTITY, VERIFIES_NAMESPACE, VERIFIES_TRUST_DOMAIN } from './config';
 import { content, findText } from './dialect';
+import * as fields from './fields';
 import {
   DOWNSTREAM_LOCAL_URI,
   DOWNSTREAM_PEER_URI,
@@ -51,10 +52,10 @@ export function verify(struct: Slice, isUpstream: bool, config: Config): u32 {
   if (!isExpected(isUpstream, config)) return MISMATCH;
   compared = 0;
   const isTrue =
-    agrees(struct, 'NAMESPACE', namespace) &&
-    agrees(struct, 'SERVICE_ACCOUNT', account) &&
-    agrees(struct, 'TRUST_DOMAIN', trustDomain) &&
-    agrees(struct, 'IDENTITY', uri);
+    (!(config.verifies & VERIFIES_NAMESPACE) || agrees(struct, fields.NAMESPACE, namespace)) &&
+    (!(config.verifies & VERIFIES_ACCOUNT) || agrees(struct, fields.SERVICE_ACCOUNT, account)) &&
+    (!(config.verifies & VERIFIES_TRUST_DOMAIN) || agrees(struct, fields.TRUST_DOMAIN, trustDomain)) &&
+    (!(config.verifies & VERIFIES_IDENTITY) || agrees(struct, fields.IDENTITY, uri));
   if (!isTrue) return MISMATCH;
   return compared > 0 ? VERIFIED : UNVERIFIED;
 }

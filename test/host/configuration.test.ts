@@ -109,6 +109,11 @@ describe('what is refused, and what its author reads in the log', () => {
       'byte 0: headers.metadata and headers.id must be two different headers',
     ],
     [
+      '{"verify_peer": {"fields": ["NAMESPACE", "NAME"]}}',
+      'byte 41: verify_peer.fields[1]: is not a claim that certificates prove',
+    ],
+    ['{"verify_peer": {"mode": "maybe"}}', 'byte 25: verify_peer.mode: must be "off", "mark" or "enforce"'],
+    [
       '{"shared_with_upstream": true}',
       'byte 25: shared_with_upstream: a Wasm filter does not have the filter state of the upstream connection',
     ],

@@ -101,6 +101,13 @@ test('enforce drops what is wrong, as if it had not been sent; what is not prove
   expect(learned(enforce, CLAIM, { peer: '' })).toEqual(known('unverified'));
 });
 
+test('only the claims that are named count', () => {
+  const config = { mode: 'mark', fields: ['SERVICE_ACCOUNT'] };
+  expect(learned(config, { ...CLAIM, NAMESPACE: 'kube-system' })).toEqual(known('verified'));
+  expect(learned(config, { ...CLAIM, SERVICE_ACCOUNT: 'admin' })).toEqual(known('mismatch', 1));
+  expect(learned({ mode: 'mark', fields: [] }, CLAIM)).toEqual(known('unverified'));
+});
+
 test('off, which is the default, nobody looks', () => {
   expect(learned({ mode: 'off' }, { ...CLAIM, NAMESPACE: 'kube-system' })).toEqual(known(undefined));
 });
