@@ -261,7 +261,8 @@ function earlierRun(identity: Identity, writes: bool, had: u32): u32 {
   if (!isRedirect && !writes) return 0;
   const read: u32 =
     (properties.get(DOWNSTREAM, struct) ? HAD_METADATA : 0) | (properties.get(DOWNSTREAM_ID, struct) ? HAD_ID : 0);
-  return isRedirect || read != 0 ? SECOND_RUN | read : 0;
+  // A redirect may have been another proxy's: then nobody is known yet, and a request without headers is as any other.
+  return read != 0 || (isRedirect && writes) ? SECOND_RUN | read : 0;
 }
 
 /** Whether a request's headers are our own. */

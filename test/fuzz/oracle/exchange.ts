@@ -146,9 +146,10 @@ export class Exchange {
       return copies.find((value) => value !== '') ?? copies[0];
     };
     const isRedirect = headers.some(([name]) => name === 'x-envoy-original-url');
-    if (!sends) return isRedirect && !stream.hadMetadata && !stream.hadId;
+    const isKnown = knows(stream, 'downstream') || knows(stream, 'downstream_id');
+    if (!sends) return isRedirect && isKnown && !stream.hadMetadata && !stream.hadId;
     const isOwn = first(config.metadataHeader) === own.metadata && first(config.idHeader) === own.id;
-    return isOwn && (isRedirect || knows(stream, 'downstream') || knows(stream, 'downstream_id'));
+    return isOwn && (isRedirect || isKnown);
   }
 
   /** Tries the methods in their order; the first one that finds something counts. */
