@@ -84,6 +84,7 @@ lint: packages ## Formatting, linting, types, and the documentation's generated 
 	@$(BIN)/tsc -p .
 	@$(BIN)/tsx tools/configuration-table.ts --check
 	@$(BIN)/tsx tools/consumers-table.ts --check
+	@$(BIN)/tsx tools/metrics-table.ts --check
 	@$(BIN)/tsx tools/istio/copies.ts --check
 
 .PHONY: lint-workflows
@@ -95,6 +96,7 @@ format: packages ## Formats the sources, and makes the documentation's tables ag
 	@$(BIN)/biome check --write .
 	@$(BIN)/tsx tools/configuration-table.ts
 	@$(BIN)/tsx tools/consumers-table.ts
+	@$(BIN)/tsx tools/metrics-table.ts
 	@$(BIN)/tsx tools/istio/copies.ts
 
 .PHONY: clean

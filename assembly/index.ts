@@ -1,37 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
+// A stream begins and ends in streams.ts.
+// A peer is published in peers/publish.ts.
+// A method is added in config/lists.ts and peers/methods.ts.
+
 /**
  * The front door: what Envoy calls, by the names of the Proxy-WASM ABI 0.2.1. Nothing is decided here, and only
  * callbacks that are used are exported, since Envoy pays for each one that it finds.
  * https://github.com/proxy-wasm/spec/tree/main/abi-versions/v0.2.1
  */
 
-import * as contexts from './contexts';
 import { CONTINUE } from './host/abi';
+import * as roots from './roots';
+import * as streams from './streams';
 
 export { malloc } from './host/malloc';
 
 export function proxy_abi_version_0_2_1(): void {}
 
 export function proxy_on_context_create(id: u32, parent: u32): void {
-  contexts.begin(id, parent);
+  streams.begin(id, parent);
 }
 
 export function proxy_on_configure(id: u32, size: u32): u32 {
-  return contexts.configure(id, size) ? 1 : 0;
+  return roots.configure(id, size) ? 1 : 0;
 }
 
 export function proxy_on_request_headers(id: u32, headers: u32, _endOfStream: u32): u32 {
-  contexts.onRequestHeaders(id, headers);
+  streams.onRequestHeaders(id, headers);
   return CONTINUE;
 }
 
 export function proxy_on_response_headers(id: u32, headers: u32, _endOfStream: u32): u32 {
-  contexts.onResponseHeaders(id, headers);
+  streams.onResponseHeaders(id, headers);
   return CONTINUE;
 }
 
 export function proxy_on_tick(id: u32): void {
-  contexts.tick(id);
+  roots.tick(id);
+}
+
+export function proxy_on_delete(id: u32): void {
+  streams.end(id);
 }

@@ -19,8 +19,9 @@
 --   default_source_code:
 --     inline_string: metadata_exchange_side = "downstream" dofile("/etc/envoy/dynamic_metadata.lua")
 --
--- What Lua cannot say: an empty list becomes an empty object; nulls inside of objects and at the end of lists vanish;
--- strings and keys end at the first NUL.
+-- What Lua cannot say: an empty list becomes an empty object; nulls inside of objects and at the end of lists vanish.
+-- A Struct with a control character (NUL, a line break, a tab) in a key or a string is not written at all: Lua's strings
+-- would end at NUL, so that one key could pass for another. The exchange refuses such peers, too.
 
 local DOWNSTREAM = "envoy.wasm.metadata_exchange.downstream"
 local UPSTREAM = "envoy.wasm.metadata_exchange.upstream"
@@ -38,7 +39,7 @@ local MOST_NESTING = 100
 
 local VARINT, FIXED64, LENGTH, START_GROUP, END_GROUP, FIXED32 = 0, 1, 2, 3, 4, 5
 
-local byte, sub, floor, ldexp = string.byte, string.sub, math.floor, math.ldexp
+local byte, sub, find, floor, ldexp = string.byte, string.sub, string.find, math.floor, math.ldexp
 
 -- A list with nulls in it is a table with holes: its length is what it was made for. LuaJIT has a function for that.
 local has_new, new = pcall(require, "table.new")
@@ -121,7 +122,7 @@ local function value(text, depth)
     at = after
   end
   if kind == 1 then return true, nil end
-  if kind == 3 then return true, content end
+  if kind == 3 then return not find(content, "%c"), content end
   if kind == 4 then return true, content ~= 0 end
   local result
   if kind == 2 then
@@ -160,7 +161,7 @@ fields = function(text, depth)
         end
         inside = next_inside
       end
-      if not said then return nil end
+      if not said or find(key, "%c") then return nil end
       local is_value, result = value(said, depth + 2)
       if not is_value then return nil end
       size = size + 1

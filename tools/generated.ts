@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT } from './envoy/binary.ts';
 
@@ -16,11 +16,20 @@ export function generate(file: string, name: string, source: string, text: strin
   const [head, rest] = before.split(begin);
   const tail = rest?.split(end)[1];
   if (tail === undefined) throw new Error(`${file} has nothing between ${begin} and ${end}`);
-  const after = `${head}${begin}\n\n${text}\n\n${end}${tail}`;
+  write(file, before, `${head}${begin}\n\n${text}\n\n${end}${tail}`, `what stands under “${name}”`, source);
+}
+
+/** Makes a whole file, or checks it. */
+export function generateFile(file: string, source: string, text: string): void {
+  const path = join(ROOT, file);
+  write(file, existsSync(path) ? readFileSync(path, 'utf8') : '', text, 'it', source);
+}
+
+function write(file: string, before: string, after: string, what: string, source: string): void {
   if (!process.argv.includes('--check')) {
     writeFileSync(join(ROOT, file), after);
   } else if (after !== before) {
-    console.error(`${file}: what stands under “${name}” is not what ${source} makes: run \`make format\``);
+    console.error(`${file}: ${what} is not what ${source} makes: run \`make format\``);
     process.exitCode = 1;
   }
 }

@@ -11,7 +11,7 @@ import { take } from '../memory/arena';
 import { Slice, sameBytes, slice } from '../memory/slice';
 import { NOT_FOUND, OK } from './abi';
 
-/** The headers of the stream that is being served. Each function is one host call. */
+/** The headers of the stream that is being served. */
 
 /** What is found. */
 export const ABSENT: u32 = 0;
@@ -20,93 +20,141 @@ export const PRESENT: u32 = 1;
 export const TOO_LARGE: u32 = 2;
 
 /**
+ * Up to so many headers are fetched in one call, which is cheaper than two calls that each find one of them and call
+ * back for memory. What is fetched is copied twice by the host, so that many or large headers are not worth it.
+ */
+const MOST_FETCHED: u32 = 32;
+
+const key = slice(memory.data(8, 4));
+
+/** The headers of one request or response, fetched in one call or asked for one by one. */
+@unmanaged
+export class Message {
+  map: i32;
+  private count: u32;
+  /** Whether it was tried to fetch all headers. */
+  private isTried: bool;
+  /**
+   * All headers, if they were fetched; else of size 0.
+   *
+   *     | count | key size, value size | key size, value size | ... | key NUL value NUL | key NUL value NUL | ...
+   */
+  private pairs: usize;
+  private pairsSize: u32;
+
+  /** Begins with a message that has `count` headers. */
+  open(map: i32, count: u32): void {
+    this.map = map;
+    this.count = count;
+    this.isTried = false;
+    this.pairsSize = 0;
+  }
+
+  /**
+   * Finds a header; `value` is then its first copy that is not empty, in the arena, or an empty one if all copies are.
+   * One host call for a message with few headers, however many of them are asked for, else one for each header.
+   */
+  find(name: Slice, value: Slice): u32 {
+    if (this.count <= MOST_FETCHED) this.fetch();
+    if (this.pairsSize > 0) return this.pick(name, value);
+    const found = get(this.map, name, value);
+    // The host shows only the first copy: when that is empty all headers are fetched, to see behind it.
+    if (found != PRESENT || value.size > 0) return found;
+    return this.fetch() ? this.pick(name, value) : TOO_LARGE;
+  }
+
+  /**
+   * Finds all copies of a header, as the one list that they are: `value` is then its bytes with commas between the
+   * copies, in the arena, and room for `more` bytes behind them. TOO_LARGE: there is no room, or there are more than
+   * `most` bytes.
+   */
+  findList(name: Slice, value: Slice, most: u32, more: u32): u32 {
+    value.set(0, 0);
+    if (!this.fetch()) return TOO_LARGE;
+    const size = this.copies(name, 0);
+    if (size == 0) return ABSENT;
+    if (size > most) return TOO_LARGE;
+    const start = take(size + more);
+    if (!start) return TOO_LARGE;
+    this.copies(name, start);
+    value.set(start, size);
+    return PRESENT;
+  }
+
+  /** Fetches all headers, the first time; false if they are larger than the arena. */
+  private fetch(): bool {
+    if (!this.isTried) {
+      this.isTried = true;
+      key.set(0, 0);
+      const to = changetype<usize>(key);
+      if (proxy_get_header_map_pairs(this.map, to, to + offsetof<Slice>('size')) == OK) {
+        this.pairs = key.at;
+        this.pairsSize = key.size;
+      }
+    }
+    return this.pairsSize > 0;
+  }
+
+  /** Of the headers that were fetched, the first copy of one that is not empty, else an empty one, if there is any. */
+  private pick(name: Slice, value: Slice): u32 {
+    const count = load<u32>(this.pairs);
+    let sizes = this.pairs + 4;
+    let text = sizes + count * 8;
+    let found = ABSENT;
+    value.set(0, 0);
+    for (let i: u32 = 0; i < count; i++) {
+      const keySize = load<u32>(sizes);
+      const valueSize = load<u32>(sizes, 4);
+      if (keySize == name.size) {
+        key.set(text, keySize);
+        if (sameBytes(key, name)) {
+          found = PRESENT;
+          value.set(text + keySize + 1, valueSize);
+          if (valueSize > 0) break;
+        }
+      }
+      text += keySize + valueSize + 2;
+      sizes += 8;
+    }
+    return found;
+  }
+
+  /** How many bytes all copies of a header have, with commas between them; they are written to `start`, unless that is 0. */
+  private copies(name: Slice, start: usize): u32 {
+    const count = load<u32>(this.pairs);
+    let sizes = this.pairs + 4;
+    let text = sizes + count * 8;
+    let size: u32 = 0;
+    for (let i: u32 = 0; i < count; i++) {
+      const keySize = load<u32>(sizes);
+      const valueSize = load<u32>(sizes, 4);
+      key.set(text, keySize);
+      if (valueSize > 0 && sameBytes(key, name)) {
+        if (size > 0) {
+          if (start) store<u8>(start + size, 0x2c);
+          size++;
+        }
+        if (start) memory.copy(start + size, key.end() + 1, valueSize);
+        size += valueSize;
+      }
+      text += keySize + valueSize + 2;
+      sizes += 8;
+    }
+    return size;
+  }
+}
+
+/**
  * The first copy of a header; `value` is then its bytes, in the arena. An empty one is PRESENT, with size 0.
  * Envoy answers InvalidMemoryAccess where `malloc` had no room.
  */
-export function get(map: i32, name: Slice, value: Slice): u32 {
+function get(map: i32, name: Slice, value: Slice): u32 {
   const to = changetype<usize>(value);
   const result = proxy_get_header_map_value(map, name.at, name.size, to, to + offsetof<Slice>('size'));
   if (result == OK) return PRESENT;
   value.set(0, 0);
   return result == NOT_FOUND ? ABSENT : TOO_LARGE;
 }
-
-/**
- * Fetches all headers of a message, for `pick`; false if they are larger than the arena.
- *
- *     | count | key size, value size | key size, value size | ... | key NUL value NUL | key NUL value NUL | ...
- */
-export function fetch(map: i32): bool {
-  pairs.set(0, 0);
-  const to = changetype<usize>(pairs);
-  return proxy_get_header_map_pairs(map, to, to + offsetof<Slice>('size')) == OK;
-}
-
-/** Of the headers that were fetched, the first copy of one that is not empty, else an empty one, if there is any. */
-export function pick(name: Slice, value: Slice): u32 {
-  value.set(0, 0);
-  const count = pairs.size ? load<u32>(pairs.at) : 0;
-  let sizes = pairs.at + 4;
-  let text = sizes + count * 8;
-  let found = ABSENT;
-  for (let i: u32 = 0; i < count; i++) {
-    const keySize = load<u32>(sizes);
-    const valueSize = load<u32>(sizes, 4);
-    if (keySize == name.size) {
-      key.set(text, keySize);
-      if (sameBytes(key, name)) {
-        found = PRESENT;
-        value.set(key.end() + 1, valueSize);
-        if (valueSize > 0) break;
-      }
-    }
-    text += keySize + valueSize + 2;
-    sizes += 8;
-  }
-  return found;
-}
-
-/**
- * Of the headers that were fetched, all copies of one, as the one list that they are: with commas between them, in the
- * arena, and room for `more` bytes behind it. False if there is none, or no room.
- */
-export function join(name: Slice, value: Slice, more: u32): bool {
-  value.set(0, 0);
-  const size = copies(name, 0);
-  if (size == 0) return false;
-  const start = take(size + more);
-  if (!start) return false;
-  copies(name, start);
-  value.set(start, size);
-  return true;
-}
-
-/** How many bytes all copies of a header have, with commas between them; they are written to `start`, unless that is 0. */
-function copies(name: Slice, start: usize): u32 {
-  const count = pairs.size ? load<u32>(pairs.at) : 0;
-  let sizes = pairs.at + 4;
-  let text = sizes + count * 8;
-  let size: u32 = 0;
-  for (let i: u32 = 0; i < count; i++) {
-    const keySize = load<u32>(sizes);
-    const valueSize = load<u32>(sizes, 4);
-    key.set(text, keySize);
-    if (valueSize > 0 && sameBytes(key, name)) {
-      if (size > 0) {
-        if (start) store<u8>(start + size, 0x2c);
-        size++;
-      }
-      if (start) memory.copy(start + size, key.end() + 1, valueSize);
-      size += valueSize;
-    }
-    text += keySize + valueSize + 2;
-    sizes += 8;
-  }
-  return size;
-}
-
-const pairs = slice(memory.data(8, 4));
-const key = slice(memory.data(8, 4));
 
 /** Makes a header have this value, in place of all its copies if there are any. */
 export function replace(map: i32, name: Slice, value: Slice): void {

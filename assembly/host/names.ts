@@ -2,7 +2,7 @@
 // Copyright the metadata-exchange authors
 
 import { Ascii, bytesOf, sizeOf } from '../memory/ascii';
-import { takeBlock } from '../memory/blocks';
+import { allocate } from '../memory/blocks';
 import { SLICE_SIZE, Slice, slice } from '../memory/slice';
 
 /**
@@ -11,7 +11,7 @@ import { SLICE_SIZE, Slice, slice } from '../memory/slice';
 
 /** The bytes of a text, kept for as long as the module lives. */
 export function name(text: Ascii): Slice {
-  const bytes = slice(takeBlock(SLICE_SIZE));
+  const bytes = slice(allocate(SLICE_SIZE));
   bytes.set(bytesOf(text), sizeOf(text));
   return bytes;
 }
@@ -19,6 +19,8 @@ export function name(text: Ascii): Slice {
 /** What is read from the host. The parts of a property's path are separated by NUL. */
 export const NODE: Slice = name('xds\0node');
 export const OLD_NODE: Slice = name('node');
+export const NODE_ID: Slice = name('xds\0node\0id');
+export const NODE_CLUSTER: Slice = name('xds\0node\0cluster');
 export const LISTENER_DIRECTION: Slice = name('xds\0listener_direction');
 export const OLD_LISTENER_DIRECTION: Slice = name('listener_direction');
 
@@ -34,10 +36,7 @@ export const UPSTREAM: Slice = name('envoy.wasm.metadata_exchange.upstream');
 export const UPSTREAM_ID: Slice = name('envoy.wasm.metadata_exchange.upstream_id');
 
 /** https://www.w3.org/TR/baggage */
-export const BAGGAGE: Slice = name('baggage');
-
-/** The header that an internal redirect of Envoy's leaves: where the request was to go at first. */
-export const ORIGINAL_URL: Slice = name('x-envoy-original-url');
+export const BAGGAGE_HEADER: Slice = name('baggage');
 
 /** Whether a peer's claims agree with its certificate, and what is said of it. */
 export const DOWNSTREAM_VERIFIED: Slice = name('envoy.wasm.metadata_exchange.downstream_verified');

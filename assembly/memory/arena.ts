@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
-import { giveAll, takeBlock, takeFor } from './blocks';
+import { allocate, allocateFor, releaseAll } from './blocks';
 
 /**
  * Memory for what one callback needs: handed out in a row, and all of it taken back at once when the next
@@ -26,7 +26,7 @@ let refusedSize: usize = 0;
 /** Starts over: everything handed out since the last call is gone. */
 export function startOver(): void {
   if (loans) {
-    giveAll(loans);
+    releaseAll(loans);
     loans = 0;
     limit = home + HOME_SIZE;
   }
@@ -56,7 +56,7 @@ export function refused(): usize {
  */
 export function reserve(size: usize): bool {
   if (size <= limit - top) return true;
-  const block = loans ? takeFor(loans, size) : takeBlock(size);
+  const block = loans ? allocateFor(loans, size) : allocate(size);
   if (!block) return false;
   if (!loans) loans = block;
   top = block;

@@ -2,85 +2,169 @@
 // Copyright the metadata-exchange authors
 
 /**
- * Memory for what outlives a callback and dies one day: configurations and what belongs to them.
+ * Memory for what outlives a callback and is released one day: configurations and what belongs to them, the cache's
+ * room, chunks of the pools of streams.
  *
- * Blocks are powers of two. A freed block waits in the list of its size for the next one of that size, so
- * that what an old configuration held serves the one after it, and memory does not grow with the number of
- * listener updates. Nothing here traps: when there is no more memory, the answer is 0.
+ * Blocks of any size lie one behind the other. A released block merges with free neighbours at once, so that memory
+ * that was many small blocks can be one large block again. Nothing here traps: where there is no memory, the answer is 0.
  *
- *     | next: usize | power: u32 | what the owner sees ... |
- *     ^ the block                ^ the address handed out, 8-aligned
+ *     | size, and 1 if in use | size of the block before | next | previous | what the owner sees ...
+ *     ^ the block                                                          ^ the address handed out, 8-aligned
  *
- * `next` chains the free blocks of one size, or, while in use, the blocks of one owner.
+ * `next` and `previous` chain the free blocks of one bin. In use, `next` chains the blocks of one owner.
  */
 
-const HEADER: usize = 8;
-const SMALLEST: u32 = 5; // 32 bytes
-const LARGEST: u32 = 25; // 32 MiB, more than the module's maximum memory
-const PAGE: usize = 65536;
+const HEADER: u32 = 16;
+const BEFORE: usize = 4;
+const NEXT: usize = 8;
+const PREVIOUS: usize = 12;
+const IN_USE: u32 = 1;
+/** A block that is split leaves at least this much: a header and eight bytes. */
+const SMALLEST: u32 = 24;
+/** More than the module's maximum memory. */
+const TOO_LARGE: usize = 1 << 26;
+const PAGE: u32 = 65536;
 
-/** Heads of the lists of free blocks, one for each power of two. */
-const free = memory.data(84, 4); // (LARGEST - SMALLEST + 1) * 4
+/** Heads of the lists of free blocks: bin n holds sizes from 2^n up to 2^(n+1) - 1. */
+const bins = memory.data(128, 4);
 
-/** Where memory that was never handed out begins. */
-let frontier: usize = (__heap_base + 7) & ~7;
+/** Where the blocks begin, where they end, and the last one of them; 0: there is none yet. */
+const start: usize = (__heap_base + 7) & ~7;
+let end: usize = start;
+let last: usize = 0;
+addMemory(<u32>memory.size() * PAGE);
 
-function list(power: u32): usize {
-  return free + ((power - SMALLEST) << 2);
+function sizeOf(block: usize): u32 {
+  return load<u32>(block) & ~IN_USE;
 }
 
-/** The smallest power of two that has room for a header and `size` bytes. */
-function powerFor(size: usize): u32 {
-  const whole = size + HEADER;
-  return max<u32>(SMALLEST, 32 - <u32>clz<u32>(<u32>(whole - 1)));
+function isFree(block: usize): bool {
+  return (load<u32>(block) & IN_USE) == 0;
+}
+
+function binFor(size: u32): usize {
+  return bins + ((31 - clz<u32>(size)) << 2);
 }
 
 /**
- * A block of at least `size` bytes, 8-aligned, its contents undefined; 0 if there is no memory left.
- * Never called while a stream is being served: it may ask the host for another page.
+ * A block of at least `size` bytes, 8-aligned, its contents undefined; 0 if there is no memory left. It may ask the
+ * host for more memory: while streams are served only `Pool` calls it (memory/pool.ts).
  */
-export function takeBlock(size: usize): usize {
-  if (size >= (<usize>1) << (LARGEST - 1)) return 0;
-  const power = powerFor(size);
-  let block = load<usize>(list(power));
-  if (block) {
-    store<usize>(list(power), load<usize>(block));
-  } else {
-    const end = frontier + ((<usize>1) << power);
-    const pages = <i32>((end + PAGE - 1) / PAGE);
-    if (pages > memory.size() && memory.grow(pages - memory.size()) < 0) return 0;
-    block = frontier;
-    frontier = end;
-    store<u32>(block + 4, power);
+export function allocate(size: usize): usize {
+  if (size >= TOO_LARGE) return 0;
+  const whole = max<u32>(SMALLEST, (<u32>size + HEADER + 7) & ~7);
+  let block = findFree(whole);
+  if (!block) {
+    if (!grow(whole)) return 0;
+    block = findFree(whole);
+    if (!block) return 0;
   }
-  store<usize>(block, 0);
+  unlink(block);
+  const rest = sizeOf(block) - whole;
+  if (rest >= SMALLEST) {
+    store<u32>(block, whole);
+    addFree(block + whole, rest, whole);
+  }
+  store<u32>(block, sizeOf(block) | IN_USE);
+  store<usize>(block, 0, NEXT);
   return block + HEADER;
 }
 
-/** Gives one block back, and nothing that was taken for it. */
-export function giveBlock(address: usize): void {
-  const block = address - HEADER;
-  const head = list(load<u32>(block + 4));
-  store<usize>(block, load<usize>(head));
-  store<usize>(head, block);
+/** Releases one block, and nothing that was allocated for it. */
+export function release(address: usize): void {
+  let block = address - HEADER;
+  let size = sizeOf(block);
+  let before = load<u32>(block, BEFORE);
+  const next = block + size;
+  if (next < end && isFree(next)) {
+    unlink(next);
+    size += sizeOf(next);
+  }
+  if (before && isFree(block - before)) {
+    block -= before;
+    unlink(block);
+    size += before;
+    before = load<u32>(block, BEFORE);
+  }
+  addFree(block, size, before);
 }
 
 /** A block that lives exactly as long as `owner`, which is a block itself; 0 if there is no memory left. */
-export function takeFor(owner: usize, size: usize): usize {
-  const address = takeBlock(size);
+export function allocateFor(owner: usize, size: usize): usize {
+  const address = allocate(size);
   if (address) {
-    store<usize>(address - HEADER, load<usize>(owner - HEADER));
-    store<usize>(owner - HEADER, address - HEADER);
+    store<usize>(address - HEADER, load<usize>(owner - HEADER, NEXT), NEXT);
+    store<usize>(owner - HEADER, address - HEADER, NEXT);
   }
   return address;
 }
 
-/** Gives an owner back, together with everything that was taken for it. */
-export function giveAll(owner: usize): void {
+/** Releases an owner together with everything that was allocated for it. */
+export function releaseAll(owner: usize): void {
   let block = owner - HEADER;
   while (block) {
-    const next = load<usize>(block);
-    giveBlock(block + HEADER);
+    const next = load<usize>(block, NEXT);
+    release(block + HEADER);
     block = next;
   }
+}
+
+/** The first free block of at least `size` bytes, or 0: from the bin of this size, or else from one of larger sizes. */
+function findFree(size: u32): usize {
+  let bin = binFor(size);
+  for (let block = load<usize>(bin); block; block = load<usize>(block, NEXT)) {
+    if (sizeOf(block) >= size) return block;
+  }
+  for (bin += 4; bin < bins + 128; bin += 4) {
+    if (load<usize>(bin)) return load<usize>(bin);
+  }
+  return 0;
+}
+
+/** Asks the host for as many pages as a block of `size` bytes needs; false if there are none left. */
+function grow(size: u32): bool {
+  const free = last && isFree(last) ? sizeOf(last) : 0;
+  const pages = <i32>((size - min(free, size) + PAGE - 1) / PAGE);
+  if (memory.grow(pages) < 0) return false;
+  addMemory(<u32>memory.size() * PAGE);
+  return true;
+}
+
+/** Takes in the memory up to `newEnd`: the last block grows, if it is free, or a new one follows it. */
+function addMemory(newEnd: usize): void {
+  const size = <u32>(newEnd - end);
+  if (size < SMALLEST) return;
+  if (last && isFree(last)) {
+    unlink(last);
+    end = newEnd;
+    addFree(last, sizeOf(last) + size, load<u32>(last, BEFORE));
+  } else {
+    const block = end;
+    end = newEnd;
+    addFree(block, size, last ? sizeOf(last) : 0);
+  }
+}
+
+/** Makes a free block of what lies at an address, and puts it into its bin. `before`: the size of the block before it. */
+function addFree(block: usize, size: u32, before: u32): void {
+  store<u32>(block, size);
+  store<u32>(block, before, BEFORE);
+  const next = block + size;
+  if (next < end) store<u32>(next, size, BEFORE);
+  else last = block;
+  const bin = binFor(size);
+  const first = load<usize>(bin);
+  store<usize>(block, first, NEXT);
+  store<usize>(block, 0, PREVIOUS);
+  if (first) store<usize>(first, block, PREVIOUS);
+  store<usize>(bin, block);
+}
+
+/** Takes a free block out of its bin. */
+function unlink(block: usize): void {
+  const next = load<usize>(block, NEXT);
+  const previous = load<usize>(block, PREVIOUS);
+  if (previous) store<usize>(previous, next, NEXT);
+  else store<usize>(binFor(sizeOf(block)), next);
+  if (next) store<usize>(next, previous, PREVIOUS);
 }

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
-import { giveBlock, takeBlock } from './blocks';
-import { givePiece, openRoom, orderFor, pieceSize, roomSize, takePiece } from './buddies';
+import { allocate, release } from './blocks';
 import { hashOf } from './hash';
+import { orderFor, pieceSize, ROOM_SIZE, Room, roomSize } from './room';
 import { Slice, sameBytes, slice } from './slice';
 
 /**
- * A cache from bytes to bytes, for one VM: what was kept is found by content only, and the entry that was not asked for
- * longest goes first. Its room is taken when it is opened; keeping and finding ask for no memory.
+ * A cache from bytes to bytes: what was kept is found by content only, and the entry that was not asked for longest goes
+ * first. Its room is allocated when it is opened; keeping and finding take no memory.
  *
  * Entries hang in short lists by their hash. A list never has more than MOST_IN_LIST entries: a newcomer pushes out the
  * last one. So whoever makes hashes collide (the seed is the VM's own) buys misses, which any new content costs as well,
  * and no long searches.
  *
- *     heads, one for each list: u32    entries: Entry    room for keys and values (buddies.ts)
+ *     heads, one for each list: u32    entries: Entry    room for keys and values (room.ts)
  */
 @unmanaged
 class Entry {
@@ -38,183 +38,179 @@ const ROOM_FOR_EACH: u32 = 2048;
 const LEAST_ROOM: u32 = 65536;
 const MOST_ROOM: u32 = 8388608;
 
-let block: usize = 0;
-let capacity: u32 = 0;
-let lists: usize = 0;
-let mask: u32 = 0;
-let unused: usize = 0;
-let newest: usize = 0;
-let oldest: usize = 0;
-let seed: u64 = 0;
-
-let count: u32 = 0;
-let bytes: u32 = 0;
-let pushedOut: u32 = 0;
-
-/** The hash of the key that was sought last. */
-let soughtHash: u64 = 0;
-
 const key = slice(memory.data(8, 4));
 
-/** The most entries of the cache that is open; 0 if none is. */
-export function cacheCapacity(): u32 {
-  return capacity;
-}
+@unmanaged
+export class Cache {
+  /** The most entries; 0: it is not open. */
+  capacity: u32;
+  /** How many entries there are. */
+  count: u32;
+  /** Bytes of room that entries take. */
+  bytes: u32;
+  /** How many entries were ever pushed out by others. */
+  evictions: u32;
+  private seed: u64;
+  private room: Room;
+  private roomBytes: u32;
+  private block: usize;
+  private lists: usize;
+  private mask: u32;
+  private unused: usize;
+  private newest: usize;
+  private oldest: usize;
 
-/** How many entries there are. */
-export function cacheEntries(): u32 {
-  return count;
-}
-
-/** Bytes of room that entries take. */
-export function cacheBytes(): u32 {
-  return bytes;
-}
-
-/** How many entries were ever pushed out by others. */
-export function cacheEvictions(): u32 {
-  return pushedOut;
-}
-
-/** Opens an empty cache for `entries` entries, 0 for none, in place of the one before; false if there is no memory. */
-export function openCache(entries: u32, hashSeed: u64): bool {
-  closeCache();
-  if (!entries) return true;
-  const order = orderFor(max(LEAST_ROOM, min(MOST_ROOM, entries * ROOM_FOR_EACH)));
-  const listCount: u32 = 1 << (32 - <u32>clz<u32>(entries));
-  const entriesAt = (listCount * 4 + 7) & ~7;
-  const roomAt = entriesAt + entries * ENTRY_SIZE;
-  block = takeBlock(roomAt + roomSize(order));
-  if (!block) return false;
-  lists = block;
-  mask = listCount - 1;
-  memory.fill(lists, 0, listCount * 4);
-  for (let i = entries; i-- > 0; ) free(changetype<Entry>(block + entriesAt + i * ENTRY_SIZE));
-  openRoom(block + roomAt, order);
-  capacity = entries;
-  seed = hashSeed;
-  return true;
-}
-
-/** Closes the cache and gives its memory back. */
-export function closeCache(): void {
-  if (block) giveBlock(block);
-  block = 0;
-  capacity = 0;
-  unused = 0;
-  newest = 0;
-  oldest = 0;
-  count = 0;
-  bytes = 0;
-}
-
-/** Finds the value that was kept for a key, which makes it the newest; false if there is none. */
-export function find(wanted: Slice, value: Slice): bool {
-  if (!capacity) return false;
-  // A peer often sends several requests in a row: then not even a hash is needed.
-  if (newest) {
-    key.set(changetype<Entry>(newest).at, changetype<Entry>(newest).keySize);
-    if (sameBytes(key, wanted)) {
-      value.set(key.end(), changetype<Entry>(newest).valueSize);
-      return true;
-    }
-  }
-  const hash = hashOf(wanted, seed);
-  soughtHash = hash;
-  for (let at = load<usize>(listOf(hash)); at; at = changetype<Entry>(at).next) {
-    const entry = changetype<Entry>(at);
-    if (entry.hash != hash) continue;
-    key.set(entry.at, entry.keySize);
-    if (!sameBytes(key, wanted)) continue;
-    if (at != newest) {
-      unlink(entry);
-      link(entry);
-    }
-    value.set(key.end(), entry.valueSize);
+  /**
+   * Opens an empty cache for `entries` entries, 0 for none, in place of the one before; false if there is no memory, and
+   * then it is closed.
+   */
+  open(entries: u32, hashSeed: u64): bool {
+    this.close();
+    if (!entries) return true;
+    const order = orderFor(max(LEAST_ROOM, min(MOST_ROOM, entries * ROOM_FOR_EACH)));
+    const listCount: u32 = 1 << (32 - <u32>clz<u32>(entries));
+    const entriesAt = (listCount * 4 + <u32>ROOM_SIZE + 7) & ~7;
+    const roomAt = entriesAt + entries * ENTRY_SIZE;
+    const block = allocate(roomAt + roomSize(order));
+    if (!block) return false;
+    this.block = block;
+    this.lists = block;
+    this.mask = listCount - 1;
+    memory.fill(block, 0, listCount * 4);
+    for (let i = entries; i-- > 0; ) this.free(changetype<Entry>(block + entriesAt + i * ENTRY_SIZE));
+    this.room = changetype<Room>(block + listCount * 4);
+    this.room.open(block + roomAt, order);
+    this.roomBytes = pieceSize(order);
+    this.capacity = entries;
+    this.seed = hashSeed;
     return true;
   }
-  return false;
-}
 
-/**
- * Keeps a value for the key that was sought last, and not found; `value` is then the kept copy. What would take more
- * than a quarter of the room is not kept, and `value` stays as it is.
- */
-export function keep(newKey: Slice, value: Slice): void {
-  const size = newKey.size + value.size;
-  const order = orderFor(size);
-  if (!capacity || pieceSize(order) * 4 > max(LEAST_ROOM, capacity * ROOM_FOR_EACH)) return;
-  const hash = soughtHash;
-  shorten(listOf(hash));
-  if (!unused) pushOut(changetype<Entry>(oldest));
-  let at = takePiece(order);
-  while (!at) {
-    pushOut(changetype<Entry>(oldest));
-    at = takePiece(order);
+  /** Closes the cache and releases its memory. */
+  close(): void {
+    if (this.block) release(this.block);
+    this.block = 0;
+    this.capacity = 0;
+    this.unused = 0;
+    this.newest = 0;
+    this.oldest = 0;
+    this.count = 0;
+    this.bytes = 0;
   }
-  const entry = changetype<Entry>(unused);
-  unused = entry.next;
-  memory.copy(at, newKey.at, newKey.size);
-  memory.copy(at + newKey.size, value.at, value.size);
-  value.at = at + newKey.size;
-  entry.hash = hash;
-  entry.at = at;
-  entry.keySize = newKey.size;
-  entry.valueSize = value.size;
-  const list = listOf(hash);
-  entry.next = load<usize>(list);
-  store<usize>(list, changetype<usize>(entry));
-  link(entry);
-  count++;
-  bytes += pieceSize(order);
-}
 
-function listOf(hash: u64): usize {
-  return lists + ((<u32>hash & mask) << 2);
-}
-
-/** Makes room in a list for one more. */
-function shorten(list: usize): void {
-  let length: u32 = 0;
-  let last: usize = 0;
-  for (let at = load<usize>(list); at; at = changetype<Entry>(at).next) {
-    last = at;
-    length++;
+  /** The hash of a key, for `find` and `keep`. */
+  hash(wanted: Slice): u64 {
+    return hashOf(wanted, this.seed);
   }
-  if (length >= MOST_IN_LIST) pushOut(changetype<Entry>(last));
+
+  /** Whether the key is that of the entry that was used last: then not even its hash is needed. `value` as of `find`. */
+  findNewest(wanted: Slice, value: Slice): bool {
+    return this.newest != 0 && isKeyOf(changetype<Entry>(this.newest), wanted, value);
+  }
+
+  /** Finds the value that was kept for a key with this hash, which makes it the newest; false if there is none. */
+  find(wanted: Slice, hash: u64, value: Slice): bool {
+    if (!this.capacity) return false;
+    for (let at = load<usize>(this.listOf(hash)); at; at = changetype<Entry>(at).next) {
+      const entry = changetype<Entry>(at);
+      if (entry.hash != hash || !isKeyOf(entry, wanted, value)) continue;
+      if (at != this.newest) {
+        this.unlink(entry);
+        this.link(entry);
+      }
+      return true;
+    }
+    return false;
+  }
+
+  /**
+   * Keeps a value for a key that is not there yet and has this hash; `value` is then the kept copy. What would take more
+   * than a quarter of the room is not kept, and `value` stays as it is.
+   */
+  keep(newKey: Slice, hash: u64, value: Slice): void {
+    const size = newKey.size + value.size;
+    const order = orderFor(size);
+    if (!this.capacity || pieceSize(order) * 4 > this.roomBytes) return;
+    this.shorten(this.listOf(hash));
+    if (!this.unused) this.pushOut(changetype<Entry>(this.oldest));
+    let at = this.room.take(order);
+    while (!at && this.oldest) {
+      this.pushOut(changetype<Entry>(this.oldest));
+      at = this.room.take(order);
+    }
+    if (!at) return;
+    const entry = changetype<Entry>(this.unused);
+    this.unused = entry.next;
+    memory.copy(at, newKey.at, newKey.size);
+    memory.copy(at + newKey.size, value.at, value.size);
+    value.at = at + newKey.size;
+    entry.hash = hash;
+    entry.at = at;
+    entry.keySize = newKey.size;
+    entry.valueSize = value.size;
+    const list = this.listOf(hash);
+    entry.next = load<usize>(list);
+    store<usize>(list, changetype<usize>(entry));
+    this.link(entry);
+    this.count++;
+    this.bytes += pieceSize(order);
+  }
+
+  private listOf(hash: u64): usize {
+    return this.lists + ((<u32>hash & this.mask) << 2);
+  }
+
+  /** Makes room in a list for one more. */
+  private shorten(list: usize): void {
+    let length: u32 = 0;
+    let last: usize = 0;
+    for (let at = load<usize>(list); at; at = changetype<Entry>(at).next) {
+      last = at;
+      length++;
+    }
+    if (length >= MOST_IN_LIST) this.pushOut(changetype<Entry>(last));
+  }
+
+  private pushOut(entry: Entry): void {
+    let place = this.listOf(entry.hash);
+    const at = changetype<usize>(entry);
+    while (load<usize>(place) != at) place = load<usize>(place) + offsetof<Entry>('next');
+    store<usize>(place, entry.next);
+    this.unlink(entry);
+    const order = orderFor(entry.keySize + entry.valueSize);
+    this.room.release(entry.at, order);
+    this.free(entry);
+    this.count--;
+    this.bytes -= pieceSize(order);
+    this.evictions++;
+  }
+
+  private free(entry: Entry): void {
+    entry.next = this.unused;
+    this.unused = changetype<usize>(entry);
+  }
+
+  /** Makes an entry the newest. */
+  private link(entry: Entry): void {
+    entry.newer = 0;
+    entry.older = this.newest;
+    if (this.newest) changetype<Entry>(this.newest).newer = changetype<usize>(entry);
+    else this.oldest = changetype<usize>(entry);
+    this.newest = changetype<usize>(entry);
+  }
+
+  private unlink(entry: Entry): void {
+    if (entry.newer) changetype<Entry>(entry.newer).older = entry.older;
+    else this.newest = entry.older;
+    if (entry.older) changetype<Entry>(entry.older).newer = entry.newer;
+    else this.oldest = entry.newer;
+  }
 }
 
-function pushOut(entry: Entry): void {
-  let place = listOf(entry.hash);
-  const at = changetype<usize>(entry);
-  while (load<usize>(place) != at) place = load<usize>(place) + offsetof<Entry>('next');
-  store<usize>(place, entry.next);
-  unlink(entry);
-  const order = orderFor(entry.keySize + entry.valueSize);
-  givePiece(entry.at, order);
-  free(entry);
-  count--;
-  bytes -= pieceSize(order);
-  pushedOut++;
-}
-
-function free(entry: Entry): void {
-  entry.next = unused;
-  unused = changetype<usize>(entry);
-}
-
-/** Makes an entry the newest. */
-function link(entry: Entry): void {
-  entry.newer = 0;
-  entry.older = newest;
-  if (newest) changetype<Entry>(newest).newer = changetype<usize>(entry);
-  else oldest = changetype<usize>(entry);
-  newest = changetype<usize>(entry);
-}
-
-function unlink(entry: Entry): void {
-  if (entry.newer) changetype<Entry>(entry.newer).older = entry.older;
-  else newest = entry.older;
-  if (entry.older) changetype<Entry>(entry.older).newer = entry.newer;
-  else oldest = entry.newer;
+/** Whether an entry was kept for this key; `value` is then what was kept. */
+function isKeyOf(entry: Entry, wanted: Slice, value: Slice): bool {
+  key.set(entry.at, entry.keySize);
+  if (!sameBytes(key, wanted)) return false;
+  value.set(entry.at + entry.keySize, entry.valueSize);
+  return true;
 }

@@ -44,6 +44,16 @@ export class Text {
     if (bytes.size > 64) this.add('...');
   }
 
+  /** Adds a number as eight hexadecimal digits. */
+  addHex(value: u32): void {
+    if (this.room - this.size < 8) return;
+    for (let shift = 28; shift >= 0; shift -= 4) {
+      const digit = (value >> shift) & 15;
+      store<u8>(this.at + this.size, <u8>(digit < 10 ? 0x30 + digit : 0x57 + digit));
+      this.size++;
+    }
+  }
+
   /** Adds a number in decimal. */
   addNumber(value: u32): void {
     let digits: u32 = 1;

@@ -3,12 +3,11 @@
 
 import { take } from '../memory/arena';
 import { compare, Slice } from '../memory/slice';
-import { FIXED64, LENGTH, MOST_NESTING, tagOf, VARINT, Writer } from './protobuf';
+import { FIXED64, MOST_NESTING, tagOf, VARINT, Writer } from './protobuf';
 import {
   BOOL_KIND,
   cursorAt,
-  ENTRY_KEY,
-  ENTRY_VALUE,
+  faultOfText,
   isFinite64,
   isKind,
   LIST_KIND,
@@ -16,11 +15,12 @@ import {
   NO_KIND,
   NULL_KIND,
   NUMBER_KIND,
+  SOUND,
   STRING_KIND,
   STRUCT_FIELDS,
   STRUCT_KIND,
 } from './struct';
-import { isUtf8 } from './utf8';
+import { closeEntry, countItems, gather, ITEM_SIZE, ITEMS_SIZE, Items, readEntry } from './struct_fields';
 
 /**
  * The one way to write a Struct: map keys in the order of their bytes, at every level. Envoy's own order is
@@ -28,103 +28,91 @@ import { isUtf8 } from './utf8';
  * recognised by them.
  *
  * A Struct that is read here comes from our own node, which Envoy parsed and wrote before. What cannot be sent all
- * the same (no kind, NaN, an infinity, nested too deep) is left out and counted, and costs nothing but itself.
+ * the same (no kind, NaN, an infinity, a control character in a key or a string, nested too deep) is left out and
+ * counted, and costs nothing but itself.
  */
 
 const writer = changetype<Writer>(memory.data(16, 8));
 
-/**
- * What stands in the arena while a Struct is sorted: for each entry of a map where its key and its value are
- *
- *     | key at | key size | value at | value size |
- */
-export const ITEM_SIZE: u32 = 16;
+/** One Items for each level that a message can be nested. */
+const levels = memory.data(808, 4); // (MOST_NESTING + 1) * ITEMS_SIZE
 
-/** How many values the last `canonical` left out. */
-let leftOutCount: u32 = 0;
+/** The answer of `canonical` where nothing was written. */
+export const FAILED: i32 = -1;
 
-export function leftOut(): u32 {
-  return leftOutCount;
-}
-
-/** Bytes that the arena must have for `canonical` of a Struct of `size` bytes: items are at least 2 bytes long. */
-export function roomForCanonical(size: u32): usize {
-  return size * 2 + 72 + (size / 2) * ITEM_SIZE;
+/** Bytes that the arena must have for `canonical` of a Struct. */
+export function roomForCanonical(from: Slice): usize {
+  return from.size * 2 + 72 + countItems(from) * ITEM_SIZE;
 }
 
 /**
- * Writes a Struct in its one form, into the arena, as `out`. False if the bytes are not a Struct, or if the arena
- * has not `roomForCanonical` of them.
+ * Writes a Struct in its one form, into the arena, as `out`: the answer is how many values were left out. FAILED if the
+ * bytes are not a Struct, or the arena has no room for `roomForCanonical` of them.
  */
-export function canonical(from: Slice, out: Slice): bool {
+export function canonical(from: Slice, out: Slice): i32 {
   // At most twice as long: an entry may spare its key or its value on the way in, and never does on the way out.
   const room = from.size * 2 + 64;
   const start = take(room);
-  if (!start) return false;
-  leftOutCount = 0;
+  if (!start) return FAILED;
   writer.open(start, room);
-  if (!writeStruct(from.at, from.end(), 0) || writer.full) return false;
+  const leftOut = writeStruct(from.at, from.end(), 0);
+  if (leftOut < 0 || writer.full) return FAILED;
   out.set(writer.head, <u32>(start + room - writer.head));
-  return true;
+  return leftOut;
 }
 
-function writeStruct(at: usize, end: usize, depth: u32): bool {
-  if (depth > MOST_NESTING) return false;
-  const items = gather(at, end, depth, STRUCT_FIELDS);
-  if (!items) return false;
-  const count = gathered;
+/** Each function below returns how many values it left out, or FAILED: then the writer's head must be put back. */
+function writeStruct(at: usize, end: usize, depth: u32): i32 {
+  if (depth > MOST_NESTING) return FAILED;
+  const items = changetype<Items>(levels + depth * <u32>ITEMS_SIZE);
+  if (!gather(at, end, depth, STRUCT_FIELDS, items)) return FAILED;
+  let leftOut = 0;
   let known: u32 = 0;
-  for (let i: u32 = 0; i < count; i++) {
-    if (readEntry(items + i * ITEM_SIZE, items + known * ITEM_SIZE, depth + 1)) known++;
-    else leftOutCount++;
+  for (let i: u32 = 0; i < items.count; i++) {
+    if (readEntry(items.item(i), items.item(known), depth + 1)) known++;
+    else leftOut++;
   }
-  sortItems(items, known);
+  sortItems(items.at, known);
   for (let i = known; i-- > 0; ) {
-    const item = items + i * ITEM_SIZE;
+    const item = items.item(i);
     // Of entries with the same key the last one sent is right, and stands last among them here.
     if (i + 1 < known && compareKeys(item, item + ITEM_SIZE) == 0) continue;
     const entryEnd = writer.head;
     const valueAt = load<usize>(item, 8);
-    if (!writeValue(valueAt, valueAt + load<u32>(item, 12), depth + 2)) {
+    const inside = writeValue(valueAt, valueAt + load<u32>(item, 12), depth + 2);
+    if (inside == FAILED) {
       writer.head = entryEnd;
-      leftOutCount++;
+      leftOut++;
       continue;
     }
+    leftOut += inside;
     closeEntry(writer, load<usize>(item), load<u32>(item, 4), entryEnd);
   }
-  return true;
+  return leftOut;
 }
 
-/** Closes a map entry whose Value was written since the head stood at `entryEnd`: its key, and what stands around both. */
-export function closeEntry(to: Writer, keyAt: usize, keySize: u32, entryEnd: usize): void {
-  to.close(ENTRY_VALUE, entryEnd);
-  const keyEnd = to.head;
-  to.bytes(keyAt, keySize);
-  to.close(ENTRY_KEY, keyEnd);
-  to.close(STRUCT_FIELDS, entryEnd);
-}
-
-function writeList(at: usize, end: usize, depth: u32): bool {
-  if (depth > MOST_NESTING) return false;
-  const items = gather(at, end, depth, LIST_VALUES);
-  if (!items) return false;
-  for (let i = gathered; i-- > 0; ) {
-    const item = items + i * ITEM_SIZE;
-    const valueAt = load<usize>(item);
+function writeList(at: usize, end: usize, depth: u32): i32 {
+  if (depth > MOST_NESTING) return FAILED;
+  const items = changetype<Items>(levels + depth * <u32>ITEMS_SIZE);
+  if (!gather(at, end, depth, LIST_VALUES, items)) return FAILED;
+  let leftOut = 0;
+  for (let i = items.count; i-- > 0; ) {
+    const valueAt = load<usize>(items.item(i));
     const valueEnd = writer.head;
-    if (writeValue(valueAt, valueAt + load<u32>(item, 4), depth + 1)) {
-      writer.close(LIST_VALUES, valueEnd);
-    } else {
+    const inside = writeValue(valueAt, valueAt + load<u32>(items.item(i), 4), depth + 1);
+    if (inside == FAILED) {
       writer.head = valueEnd;
-      leftOutCount++;
+      leftOut++;
+      continue;
     }
+    leftOut += inside;
+    writer.close(LIST_VALUES, valueEnd);
   }
-  return true;
+  return leftOut;
 }
 
-/** Writes a Value; false if it cannot be sent, and then the writer's head must be put back. */
-function writeValue(at: usize, end: usize, depth: u32): bool {
-  if (depth > MOST_NESTING) return false;
+function writeValue(at: usize, end: usize, depth: u32): i32 {
+  if (depth > MOST_NESTING) return FAILED;
   const value = cursorAt(depth);
   let kind = NO_KIND;
   let number: u64 = 0;
@@ -138,91 +126,34 @@ function writeValue(at: usize, end: usize, depth: u32): bool {
     content = value.at;
     size = value.size;
   }
-  if (!value.sound) return false;
+  if (!value.sound) return FAILED;
 
   const valueEnd = writer.head;
+  let leftOut = 0;
   if (kind == NULL_KIND || kind == BOOL_KIND) {
     writer.varint(kind == BOOL_KIND && number != 0 ? 1 : 0);
     writer.byte(tagOf(kind, VARINT));
-    return true;
+    return 0;
   }
   if (kind == NUMBER_KIND) {
-    if (!isFinite64(content)) return false;
+    if (!isFinite64(content)) return FAILED;
     writer.bytes(content, size);
     writer.byte(tagOf(kind, FIXED64));
-    return true;
+    return 0;
   }
   if (kind == STRING_KIND) {
-    if (!isUtf8(content, content + size)) return false;
+    if (faultOfText(content, content + size) != SOUND) return FAILED;
     writer.bytes(content, size);
   } else if (kind == STRUCT_KIND) {
-    if (!writeStruct(content, content + size, depth + 1)) return false;
+    leftOut = writeStruct(content, content + size, depth + 1);
   } else if (kind == LIST_KIND) {
-    if (!writeList(content, content + size, depth + 1)) return false;
+    leftOut = writeList(content, content + size, depth + 1);
   } else {
-    return false;
+    return FAILED;
   }
+  if (leftOut == FAILED) return FAILED;
   writer.close(kind, valueEnd);
-  return true;
-}
-
-/** How many items the last `gather` found. */
-let gathered: u32 = 0;
-
-/** How many items the last `gather` found. */
-export function gatheredItems(): u32 {
-  return gathered;
-}
-
-/** The places of all fields of this number, as items in the arena; 0 if the message is not well-formed. */
-export function gather(at: usize, end: usize, depth: u32, field: u32): usize {
-  const message = cursorAt(depth);
-  let count: u32 = 0;
-  message.open(at, end, depth);
-  while (message.next()) {
-    if (message.field == field && message.type == LENGTH) count++;
-  }
-  if (!message.sound) return 0;
-  const items = take(count * ITEM_SIZE);
-  if (!items) return 0;
-  gathered = count;
-  let item = items;
-  message.open(at, end, depth);
-  while (message.next()) {
-    if (message.field != field || message.type != LENGTH) continue;
-    store<usize>(item, message.at);
-    store<u32>(item, message.size, 4);
-    item += ITEM_SIZE;
-  }
-  return items;
-}
-
-/** Makes of an item that is an entry one that is a key and a value; false for an entry without a value. */
-export function readEntry(from: usize, to: usize, depth: u32): bool {
-  if (depth > MOST_NESTING) return false;
-  const at = load<usize>(from);
-  const entry = cursorAt(depth);
-  let keyAt = at;
-  let keySize: u32 = 0;
-  let valueAt: usize = 0;
-  let valueSize: u32 = 0;
-  entry.open(at, at + load<u32>(from, 4), depth);
-  while (entry.next()) {
-    if (entry.type != LENGTH) continue;
-    if (entry.field == ENTRY_KEY) {
-      keyAt = entry.at;
-      keySize = entry.size;
-    } else if (entry.field == ENTRY_VALUE) {
-      valueAt = entry.at;
-      valueSize = entry.size;
-    }
-  }
-  if (!entry.sound || !valueAt || !isUtf8(keyAt, keyAt + keySize)) return false;
-  store<usize>(to, keyAt);
-  store<u32>(to, keySize, 4);
-  store<usize>(to, valueAt, 8);
-  store<u32>(to, valueSize, 12);
-  return true;
+  return leftOut;
 }
 
 function compareKeys(a: usize, b: usize): i32 {

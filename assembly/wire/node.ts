@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
-import { Slice, sameBytes, slice } from '../memory/slice';
+import { Slice, slice } from '../memory/slice';
 import { Cursor, LENGTH } from './protobuf';
-import { ENTRY_KEY, ENTRY_VALUE, STRUCT_FIELDS } from './struct';
+import { findField } from './struct_fields';
 
 /**
  * envoy.config.core.v3.Node, of which we read
@@ -22,10 +22,8 @@ const LOCALITY_REGION: u32 = 1;
 const LOCALITY_ZONE: u32 = 2;
 
 const node = changetype<Cursor>(memory.data(40, 8));
-const metadata = changetype<Cursor>(memory.data(40, 8));
-const entry = changetype<Cursor>(memory.data(40, 8));
-const entryKey = slice(memory.data(8, 4));
-const entryValue = slice(memory.data(8, 4));
+const locality = changetype<Cursor>(memory.data(40, 8));
+const metadata = slice(memory.data(8, 4));
 
 /**
  * Reads id, cluster and the metadata under a key: `value` is then the serialized google.protobuf.Value. What the
@@ -43,7 +41,8 @@ export function readNode(bytes: Slice, key: Slice, id: Slice, cluster: Slice, va
     } else if (node.field == NODE_CLUSTER) {
       cluster.set(node.at, node.size);
     } else if (node.field == NODE_METADATA) {
-      if (!findField(node.at, node.at + node.size, key, value)) return false;
+      metadata.set(node.at, node.size);
+      if (!findField(metadata, key, value)) return false;
     }
   }
   return node.sound;
@@ -59,33 +58,14 @@ export function readSurroundings(bytes: Slice, all: Slice, region: Slice, zone: 
     if (node.type != LENGTH) continue;
     if (node.field == NODE_METADATA) all.set(node.at, node.size);
     if (node.field != NODE_LOCALITY) continue;
-    entry.open(node.at, node.at + node.size, 1);
-    while (entry.next()) {
-      if (entry.type != LENGTH) continue;
-      if (entry.field == LOCALITY_REGION) region.set(entry.at, entry.size);
-      else if (entry.field == LOCALITY_ZONE) zone.set(entry.at, entry.size);
+    locality.open(node.at, node.at + node.size, 1);
+    while (locality.next()) {
+      if (locality.type != LENGTH) continue;
+      if (locality.field == LOCALITY_REGION) region.set(locality.at, locality.size);
+      else if (locality.field == LOCALITY_ZONE) zone.set(locality.at, locality.size);
     }
-    if (entry.sound) continue;
+    if (locality.sound) continue;
     region.set(bytes.at, 0);
     zone.set(bytes.at, 0);
   }
-}
-
-/** Finds one field of a Struct, if it is there; false if the bytes are not a Struct. */
-export function findField(at: usize, end: usize, key: Slice, value: Slice): bool {
-  metadata.open(at, end, 1);
-  while (metadata.next()) {
-    if (metadata.field != STRUCT_FIELDS || metadata.type != LENGTH) continue;
-    entryKey.set(at, 0);
-    entryValue.set(at, 0);
-    entry.open(metadata.at, metadata.at + metadata.size, 2);
-    while (entry.next()) {
-      if (entry.type != LENGTH) continue;
-      if (entry.field == ENTRY_KEY) entryKey.set(entry.at, entry.size);
-      else if (entry.field == ENTRY_VALUE) entryValue.set(entry.at, entry.size);
-    }
-    if (!entry.sound) return false;
-    if (sameBytes(entryKey, key)) value.copy(entryValue);
-  }
-  return metadata.sound;
 }

@@ -3,9 +3,9 @@
 
 import { take } from '../memory/arena';
 import { compare, SLICE_SIZE, Slice, slice } from '../memory/slice';
-import { closeEntry, gather, gatheredItems, ITEM_SIZE, readEntry } from './canonical';
 import { MOST_NESTING, Writer } from './protobuf';
 import { kindOf, STRUCT_FIELDS, STRUCT_KIND } from './struct';
+import { closeStruct, countItems, gather, ITEM_SIZE, ITEMS_SIZE, Items, readEntry } from './struct_fields';
 
 /**
  * Of a Struct, the fields that a list of paths names. `LABELS` is a field with all that is in it; `LABELS.app` is one
@@ -26,9 +26,12 @@ let pathCount: u32 = 0;
 const value = slice(memory.data(8, 4));
 const content = slice(memory.data(8, 4));
 
-/** Bytes that the arena must have for `select` from a Struct of `size` bytes by `count` paths. */
-export function roomForSelect(size: u32, count: u32): usize {
-  return size + 8 + (size / 2) * ITEM_SIZE + LEVELS * count * <u32>SLICE_SIZE + 8;
+/** One Items for each level. */
+const levels = memory.data(272, 4); // LEVELS * ITEMS_SIZE
+
+/** Bytes that the arena must have for `select` from a Struct by `count` paths. */
+export function roomForSelect(from: Slice, count: u32): usize {
+  return from.size + 16 + countItems(from) * ITEM_SIZE + LEVELS * count * <u32>SLICE_SIZE;
 }
 
 /** Selects from a canonical Struct by `count` paths, slices in a row at `paths`, into the arena; false without room. */
@@ -44,11 +47,10 @@ export function select(from: Slice, paths: usize, count: u32, out: Slice): bool 
 }
 
 function selectFrom(at: usize, end: usize, level: u32, paths: usize, count: u32): bool {
-  const items = gather(at, end, level * 3, STRUCT_FIELDS);
-  if (!items) return false;
-  const known = gatheredItems();
-  for (let i = known; i-- > 0; ) {
-    const item = items + i * ITEM_SIZE;
+  const items = changetype<Items>(levels + level * <u32>ITEMS_SIZE);
+  if (!gather(at, end, level * 3, STRUCT_FIELDS, items)) return false;
+  for (let i = items.count; i-- > 0; ) {
+    const item = items.item(i);
     const entryAt = load<usize>(item);
     const entrySize = load<u32>(item, 4);
     if (!readEntry(item, item, level * 3 + 1)) return false;
@@ -64,8 +66,7 @@ function selectFrom(at: usize, end: usize, level: u32, paths: usize, count: u32)
     if (restCount == 0 || kindOf(value, content) != STRUCT_KIND) continue;
     if (!selectFrom(content.at, content.end(), level + 1, rest, restCount)) return false;
     if (writer.head == entryEnd) continue;
-    writer.close(STRUCT_KIND, entryEnd);
-    closeEntry(writer, load<usize>(item), load<u32>(item, 4), entryEnd);
+    closeStruct(writer, load<usize>(item), load<u32>(item, 4), entryEnd);
   }
   return true;
 }

@@ -3,7 +3,7 @@
 
 import { Slice } from '../memory/slice';
 import { CURSOR_SIZE, Cursor, FIXED64, LENGTH, MOST_NESTING, VARINT } from './protobuf';
-import { isUtf8 } from './utf8';
+import { hasControlCharacter, isUtf8 } from './utf8';
 
 /**
  * google.protobuf.Struct as a peer sends it: what must hold before we pass it on.
@@ -31,22 +31,13 @@ export const BOOL_KIND: u32 = 4;
 export const STRUCT_KIND: u32 = 5;
 export const LIST_KIND: u32 = 6;
 
-/** Why the last Struct was not sound. */
-export const MALFORMED: u32 = 0;
-export const NOT_UTF8: u32 = 1;
-export const NO_JSON_FORM: u32 = 2;
-export const NESTING: u32 = 3;
-let fault: u32 = MALFORMED;
-
-/** What was wrong with the last Struct that `isSoundStruct` refused: the first thing that it came to. */
-export function whyNotSound(): u32 {
-  return fault;
-}
-
-function refuse(cause: u32): bool {
-  fault = cause;
-  return false;
-}
+/** What can be wrong with a Struct. */
+export const SOUND: u32 = 0;
+export const MALFORMED: u32 = 1;
+export const NOT_UTF8: u32 = 2;
+export const CONTROL_CHARACTER: u32 = 3;
+export const NO_JSON_FORM: u32 = 4;
+export const NESTING: u32 = 5;
 
 /** One reader for each level, so that going down a level loses nothing and takes no memory. */
 const cursors = memory.data(4040, 8); // (MOST_NESTING + 1) * CURSOR_SIZE
@@ -69,46 +60,67 @@ export function isFinite64(at: usize): bool {
 }
 
 /**
- * Whether the bytes are a Struct that every reader in Envoy can take: well-formed, nested no deeper than
- * MOST_NESTING, all strings UTF-8, and with a JSON form. The last is stricter than protobuf: Envoy's formatters
- * blank or crash on a Value without a kind, on NaN and on infinities, so these are refused wherever they stand,
- * even in an entry that a later one with the same key replaces.
+ * SOUND, if the bytes are a Struct that every reader in Envoy takes, and takes alike; else the first fault. It must be
+ * well-formed, nested no deeper than MOST_NESTING, with all strings UTF-8, and have a JSON form: Envoy's formatters
+ * blank or crash on a Value without a kind, on NaN and on infinities. Keys and strings must have no control
+ * characters: some readers end them at NUL, so that `NAMESPACE\0` would be `NAMESPACE` to one and another key to the
+ * next, and CR and LF break text logs and headers that are made of them. All of this holds even for an entry that a
+ * later one with the same key replaces.
  */
-export function isSoundStruct(bytes: Slice): bool {
-  fault = MALFORMED;
-  return soundStruct(bytes.at, bytes.end(), 0);
+export function faultOf(bytes: Slice): u32 {
+  return faultOfStruct(bytes.at, bytes.end(), 0, true);
 }
 
-function soundStruct(at: usize, end: usize, depth: u32): bool {
-  if (depth > MOST_NESTING) return refuse(NESTING);
+/** The same of a Struct that may have control characters: an operator's, not a peer's. */
+export function faultOfOwn(bytes: Slice): u32 {
+  return faultOfStruct(bytes.at, bytes.end(), 0, false);
+}
+
+/** What is wrong with a key or a string. */
+export function faultOfText(at: usize, end: usize): u32 {
+  if (!isUtf8(at, end)) return NOT_UTF8;
+  return hasControlCharacter(at, end) ? CONTROL_CHARACTER : SOUND;
+}
+
+function faultOfString(at: usize, end: usize, isPeers: bool): u32 {
+  if (isPeers) return faultOfText(at, end);
+  return isUtf8(at, end) ? SOUND : NOT_UTF8;
+}
+
+function faultOfStruct(at: usize, end: usize, depth: u32, isPeers: bool): u32 {
+  if (depth > MOST_NESTING) return NESTING;
   const struct = cursorAt(depth);
   struct.open(at, end, depth);
   while (struct.next()) {
     if (struct.field != STRUCT_FIELDS || struct.type != LENGTH) continue;
-    if (!soundEntry(struct.at, struct.at + struct.size, depth + 1)) return false;
+    const fault = faultOfEntry(struct.at, struct.at + struct.size, depth + 1, isPeers);
+    if (fault != SOUND) return fault;
   }
-  return struct.sound;
+  return struct.sound ? SOUND : MALFORMED;
 }
 
-function soundEntry(at: usize, end: usize, depth: u32): bool {
-  if (depth > MOST_NESTING) return refuse(NESTING);
+function faultOfEntry(at: usize, end: usize, depth: u32, isPeers: bool): u32 {
+  if (depth > MOST_NESTING) return NESTING;
   const entry = cursorAt(depth);
   let hasValue = false;
   entry.open(at, end, depth);
   while (entry.next()) {
     if (entry.type != LENGTH) continue;
+    let fault = SOUND;
     if (entry.field == ENTRY_KEY) {
-      if (!isUtf8(entry.at, entry.at + entry.size)) return refuse(NOT_UTF8);
+      fault = faultOfString(entry.at, entry.at + entry.size, isPeers);
     } else if (entry.field == ENTRY_VALUE) {
-      if (!soundValue(entry.at, entry.at + entry.size, depth + 1)) return false;
+      fault = faultOfValue(entry.at, entry.at + entry.size, depth + 1, isPeers);
       hasValue = true;
     }
+    if (fault != SOUND) return fault;
   }
-  return entry.sound && (hasValue || refuse(NO_JSON_FORM));
+  if (!entry.sound) return MALFORMED;
+  return hasValue ? SOUND : NO_JSON_FORM;
 }
 
-function soundValue(at: usize, end: usize, depth: u32): bool {
-  if (depth > MOST_NESTING) return refuse(NESTING);
+function faultOfValue(at: usize, end: usize, depth: u32, isPeers: bool): u32 {
+  if (depth > MOST_NESTING) return NESTING;
   const value = cursorAt(depth);
   let hasKind = false;
   value.open(at, end, depth);
@@ -117,28 +129,32 @@ function soundValue(at: usize, end: usize, depth: u32): bool {
     hasKind = true;
     const content = value.at;
     const contentEnd = content + value.size;
+    let fault = SOUND;
     if (value.field == NUMBER_KIND) {
-      if (!isFinite64(content)) return refuse(NO_JSON_FORM);
+      if (!isFinite64(content)) fault = NO_JSON_FORM;
     } else if (value.field == STRING_KIND) {
-      if (!isUtf8(content, contentEnd)) return refuse(NOT_UTF8);
+      fault = faultOfString(content, contentEnd, isPeers);
     } else if (value.field == STRUCT_KIND) {
-      if (!soundStruct(content, contentEnd, depth + 1)) return false;
+      fault = faultOfStruct(content, contentEnd, depth + 1, isPeers);
     } else if (value.field == LIST_KIND) {
-      if (!soundList(content, contentEnd, depth + 1)) return false;
+      fault = faultOfList(content, contentEnd, depth + 1, isPeers);
     }
+    if (fault != SOUND) return fault;
   }
-  return value.sound && (hasKind || refuse(NO_JSON_FORM));
+  if (!value.sound) return MALFORMED;
+  return hasKind ? SOUND : NO_JSON_FORM;
 }
 
-function soundList(at: usize, end: usize, depth: u32): bool {
-  if (depth > MOST_NESTING) return refuse(NESTING);
+function faultOfList(at: usize, end: usize, depth: u32, isPeers: bool): u32 {
+  if (depth > MOST_NESTING) return NESTING;
   const list = cursorAt(depth);
   list.open(at, end, depth);
   while (list.next()) {
     if (list.field != LIST_VALUES || list.type != LENGTH) continue;
-    if (!soundValue(list.at, list.at + list.size, depth + 1)) return false;
+    const fault = faultOfValue(list.at, list.at + list.size, depth + 1, isPeers);
+    if (fault != SOUND) return fault;
   }
-  return list.sound;
+  return list.sound ? SOUND : MALFORMED;
 }
 
 /** The kind of a serialized Value; the bytes of a string, a Struct or a list are then its `content`. */

@@ -10,13 +10,14 @@ import {
   cursorAt,
   ENTRY_KEY,
   ENTRY_VALUE,
+  faultOfOwn,
   isKind,
-  isSoundStruct,
   LIST_KIND,
   LIST_VALUES,
   NO_KIND,
   NULL_KIND,
   NUMBER_KIND,
+  SOUND,
   STRING_KIND,
   STRUCT_FIELDS,
 } from './struct';
@@ -34,7 +35,7 @@ let to: usize = 0;
  * feed; but each field has the tag of its value, 0x12, which no JSON text can contain.
  */
 export function looksLikeStruct(bytes: Slice): bool {
-  return bytes.size > 0 && load<u8>(bytes.at) == 0x0a && isSoundStruct(bytes);
+  return bytes.size > 0 && load<u8>(bytes.at) == 0x0a && faultOfOwn(bytes) == SOUND;
 }
 
 /** Bytes that the arena must have for `toJson`: every byte of a string may become six, `\u0000`. */

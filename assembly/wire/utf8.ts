@@ -4,6 +4,34 @@
 /** Eight bytes at once: set where a byte is not ASCII. */
 const NOT_ASCII: u64 = 0x8080808080808080;
 
+/** Whether a word has a byte below 0x20, or one that is 0x7F. Only for words of ASCII. */
+function hasControl(word: u64): bool {
+  const deleted = word ^ 0x7f7f7f7f7f7f7f7f;
+  return (((word - 0x2020202020202020) | (deleted - 0x0101010101010101)) & NOT_ASCII) != 0;
+}
+
+/**
+ * Whether the bytes have a control character: one below 0x20, or 0x7F. Readers end a string at NUL, and break a line
+ * or a header at CR and LF.
+ */
+export function hasControlCharacter(at: usize, end: usize): bool {
+  for (; at + 8 <= end; at += 8) {
+    const word = load<u64>(at);
+    if ((word & NOT_ASCII) == 0) {
+      if (hasControl(word)) return true;
+    } else if (hasControlByte(at, at + 8)) return true;
+  }
+  return hasControlByte(at, end);
+}
+
+function hasControlByte(at: usize, end: usize): bool {
+  for (; at < end; at++) {
+    const byte = load<u8>(at);
+    if (byte < 0x20 || byte == 0x7f) return true;
+  }
+  return false;
+}
+
 /**
  * Whether the bytes are well-formed UTF-8 (RFC 3629): no overlong forms, no surrogates, nothing above U+10FFFF.
  * Protobuf's `string` allows nothing else, and Envoy's parser refuses a whole message for one bad byte.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { ID, METADATA } from '../support/http.ts';
-import { NOBODY } from '../support/peers.ts';
+import { ID, METADATA, send } from '../support/http.ts';
+import { learnedOf, NOBODY } from '../support/peers.ts';
 import { PEER, PEER_HEADER, PEER_ID, Stand } from '../support/stand.ts';
 
 /** Who a client is, as W3C baggage with Istio's keys says it. */
@@ -23,6 +23,8 @@ const SAID = {
     'service.istio.io/canonical-revision': 'v1',
   },
 };
+const REFUSED = 'wasmcustom.metadata_exchange.refused_baggage';
+const OVERSIZE = 'wasmcustom.metadata_exchange.oversize';
 const [HEADERS, IN_BAGGAGE] = [{ istio_headers: {} }, { baggage: {} }];
 
 describe('baggage as a way to learn about clients', () => {
@@ -37,11 +39,36 @@ describe('baggage as a way to learn about clients', () => {
     expect(seen?.headers.all('baggage')).toEqual([`userId=alice,${BAGGAGE};ttl=1`]);
   });
 
-  test('encoded values, spaces and several headers are read as the one list that they are; the last value counts', async () => {
+  test('encoded values, spaces and several headers are read as the one list that they are', async () => {
     await using stand = await inbound(IN_BAGGAGE);
-    const first = 'k8s.namespace.name=old , k8s.instance.name = a%2Cb';
+    const first = 'k8s.cluster.name=one , k8s.instance.name = a%2Cb';
     const { learned } = await stand.exchange({ headers: ['baggage', first, 'baggage', 'k8s.namespace.name=new'] });
-    expect(learned.downstream.struct).toEqual({ NAME: 'a,b', NAMESPACE: 'new', LABELS: {} });
+    expect(learned.downstream.struct).toEqual({ NAME: 'a,b', NAMESPACE: 'new', CLUSTER_ID: 'one', LABELS: {} });
+  });
+
+  test('members of two workloads are nobody’s: which is whose cannot be told', async () => {
+    await using stand = await inbound(IN_BAGGAGE);
+    const other = 'k8s.namespace.name=other,k8s.instance.name=other';
+    const { seen, learned } = await stand.exchange({ headers: ['baggage', BAGGAGE, 'baggage', other] });
+    expect(learned.downstream).toEqual(NOBODY);
+    expect(seen?.headers.all('baggage'), 'it goes on as it came').toEqual([BAGGAGE, other]);
+    await stand.envoy.until('it is counted', async () => (await stand.envoy.stat(REFUSED)) === 1);
+  });
+
+  test('larger than max_header_size is not read, and counted', async () => {
+    const config = { downstream_discovery: [IN_BAGGAGE], max_header_size: BAGGAGE.length };
+    await using stand = await Stand.start({ direction: 'INBOUND', config });
+    expect((await stand.exchange({ headers: ['baggage', BAGGAGE] })).learned.downstream.struct).toEqual(SAID);
+    expect((await stand.exchange({ headers: ['baggage', `${BAGGAGE},a=b`] })).learned.downstream).toEqual(NOBODY);
+    await stand.envoy.until('it is counted', async () => (await stand.envoy.stat(OVERSIZE)) === 1);
+  });
+
+  test('a client known by baggage alone is not answered with headers that it did not ask for', async () => {
+    const config = { downstream_discovery: [HEADERS, IN_BAGGAGE], downstream_propagation: [HEADERS] };
+    await using stand = await Stand.start({ direction: 'INBOUND', config });
+    const { answer, learned } = await stand.exchange({ headers: ['baggage', BAGGAGE] });
+    expect(learned.downstream.struct).toEqual(SAID);
+    expect(answer.headers.peer()).toEqual({});
   });
 
   test.each([
@@ -49,6 +76,8 @@ describe('baggage as a way to learn about clients', () => {
     ['k8s.namespace.name=', 'an empty value'],
     ['k8s.namespace.name', 'no value'],
     ['k8s.namespace.name=%ff', 'no UTF-8'],
+    ['k8s.namespace.name=a%00b', 'NUL'],
+    ['k8s.namespace.name=a%0d%0ab', 'a line break'],
     ['=,;,===', 'nothing at all'],
   ])('%j says nothing: %s', async (baggage) => {
     await using stand = await inbound(IN_BAGGAGE);
@@ -81,10 +110,63 @@ describe('baggage as a way to tell servers who we are', () => {
     expect(seen?.headers.peer()).toEqual({});
   });
 
-  test('goes behind whatever the application said', async () => {
+  test('goes behind whatever else the application said, in place of what any workload said of itself', async () => {
     await using stand = await outbound();
-    const { seen } = await stand.exchange({ headers: ['baggage', 'userId=alice', 'baggage', 'k8s.pod.name=forged'] });
-    expect(seen?.headers.all('baggage')).toEqual([`userId=alice,k8s.pod.name=forged,${BAGGAGE}`]);
+    const forwarded = ['baggage', 'userId=alice', 'baggage', `k8s.pod.name=client,${BAGGAGE}`, 'baggage', 'b=c;d'];
+    const { seen } = await stand.exchange({ headers: forwarded });
+    expect(seen?.headers.all('baggage')).toEqual([`userId=alice,b=c;d,${BAGGAGE}`]);
+  });
+
+  test('a server behind an application that passes baggage on learns who called it, and nothing of who called that', async () => {
+    await using last = await Stand.start({ direction: 'INBOUND', config: { downstream_discovery: [IN_BAGGAGE] } });
+    const metadata = { NAME: 'b', NAMESPACE: 'books' };
+    const config = { upstream_propagation: [IN_BAGGAGE] };
+    await using middle = await Stand.start({
+      direction: 'OUTBOUND',
+      config,
+      metadata,
+      clusters: { app: { port: last.port } },
+    });
+    await send(middle.port, { path: '/passed-on', headers: ['baggage', `userId=alice,${BAGGAGE}`] });
+    expect((await learnedOf(last.envoy, '/passed-on')).downstream.struct).toEqual({ ...metadata, LABELS: {} });
+  });
+
+  test('is written once, however many tries and redirects there are', async () => {
+    let tries = 0;
+    await using stand = await Stand.start({
+      direction: 'OUTBOUND',
+      config: { upstream_propagation: [IN_BAGGAGE] },
+      metadata: SAID,
+      routes: [
+        {
+          match: { prefix: '/' },
+          route: {
+            cluster: 'app',
+            internal_redirect_policy: { max_internal_redirects: 3 },
+            retry_policy: { retry_on: '5xx', num_retries: 2 },
+          },
+        },
+      ],
+      answer: ({ path }) => {
+        if (path.startsWith('/end')) return {};
+        tries++;
+        return tries % 2
+          ? { status: 503 }
+          : { status: 302, headers: ['location', `http://test/${tries > 3 ? 'end' : 'on'}`] };
+      },
+    });
+    await send(stand.port, { path: '/start', headers: ['baggage', 'userId=alice'] });
+    expect(stand.app.seen.length).toBe(5);
+    for (const seen of stand.app.seen) expect(seen.headers.all('baggage')).toEqual([`userId=alice,${BAGGAGE}`]);
+  });
+
+  test('is not sent where it is larger than max_header_size, with a warning', async () => {
+    const config = { upstream_propagation: [IN_BAGGAGE], max_header_size: 120 };
+    await using stand = await Stand.start({ direction: 'OUTBOUND', config, metadata: { NAME: ' '.repeat(60) } });
+    expect((await stand.exchange()).seen?.headers.all('baggage')).toEqual([]);
+    expect(stand.envoy.log()).toContain(
+      'the own baggage takes 198 bytes, which is more than max_header_size: none is sent',
+    );
   });
 
   test('values that baggage cannot hold are encoded', async () => {

@@ -103,7 +103,7 @@ describe('internal redirects, which run the filters a second time on what they m
     expect(learned(stand.envoy)[1].downstream.id).toBe(id);
   });
 
-  test('two configurations in one chain: each answers under its names what any of them was asked for', async () => {
+  test('two configurations in one chain: each answers under its names what it was asked for', async () => {
     const second = { headers: { metadata: 'x-second-metadata', id: 'x-second-id' } };
     await using stand = await Stand.start({
       direction: 'INBOUND',
@@ -115,7 +115,7 @@ describe('internal redirects, which run the filters a second time on what they m
     expect(stand.app.last.path).toBe('/to');
     expect(answer.headers.peer()).toEqual(OWN_HEADERS);
     expect(answer.headers.all('x-second-id')).toEqual([OWN_ID]);
-    expect(answer.headers.all('x-second-metadata')).toEqual([OWN_HEADER]);
+    expect(answer.headers.all('x-second-metadata')).toEqual([]);
   });
 
   test('a request right after a broken one is heard as any other', async () => {

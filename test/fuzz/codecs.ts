@@ -11,7 +11,7 @@ interface Functions {
   [name: string]: (...values: number[]) => number;
 }
 
-/** Pages of memory, of 64 KiB. */
+/** Pages of memory, of 64 KiB, about. */
 const PAGES = 64;
 /** The arena's own memory, used up before a codec that needs it: then it has exactly what it asks for. */
 const HOME_SIZE = 131072;
@@ -31,7 +31,8 @@ export class Codecs {
     this.globals = exports as unknown as Record<string, WebAssembly.Global>;
     this.slices = Number(this.globals.slices.value);
     const memory = exports.memory as WebAssembly.Memory;
-    memory.grow(PAGES - memory.buffer.byteLength / 65536);
+    // The module takes its memory now, from below: what ends where memory ends is in nobody's way.
+    this.call.release(this.call.allocate(PAGES * 65536 - memory.buffer.byteLength));
     this.bytes = new Uint8Array(memory.buffer);
     this.view = new DataView(memory.buffer);
     this.end = memory.buffer.byteLength;
@@ -89,7 +90,7 @@ export class Codecs {
   }
 
   isSoundStruct(bytes: Uint8Array): boolean {
-    return this.call.isSoundStruct(this.slice(0, this.put(bytes), bytes.length)) === 1;
+    return this.call.faultOf(this.slice(0, this.put(bytes), bytes.length)) === 0;
   }
 
   kindOf(bytes: Uint8Array): { kind: number; content: Uint8Array } {
@@ -101,9 +102,10 @@ export class Codecs {
   canonical(bytes: Uint8Array): { bytes: Uint8Array; leftOut: number } | undefined {
     this.call.startOver();
     this.call.take(HOME_SIZE);
-    if (!this.call.reserve(this.call.roomForCanonical(bytes.length))) throw new Error('no memory');
-    const done = this.call.canonical(this.slice(0, this.put(bytes), bytes.length), this.slice(1));
-    return done ? { bytes: this.output(1), leftOut: this.call.leftOut() } : undefined;
+    const from = this.slice(0, this.put(bytes), bytes.length);
+    if (!this.call.reserve(this.call.roomForCanonical(from))) throw new Error('no memory');
+    const leftOut = this.call.canonical(from, this.slice(1));
+    return leftOut >= 0 ? { bytes: this.output(1), leftOut } : undefined;
   }
 
   readNode(bytes: Uint8Array, key: Uint8Array): { id: Uint8Array; cluster: Uint8Array; value: Uint8Array } | undefined {

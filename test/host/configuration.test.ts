@@ -94,7 +94,7 @@ describe('what is refused, and what its author reads in the log', () => {
     ['{"headers": {"id": ":path"}}', 'byte 19: headers.id: is not a valid header name'],
     ['{"headers": {"id": "größe"}}', 'byte 19: headers.id: is not a valid header name'],
     ['{"headers": {"id": "a\\r\\nb: c"}}', 'byte 19: headers.id: is not a valid header name'],
-    ['{"headers": {"id": "Content-Length"}}', 'byte 19: headers.id: is a header that HTTP itself needs'],
+    ['{"headers": {"id": "Content-Length"}}', 'byte 19: headers.id: is a header that has another use'],
     [
       '{"headers": {"id": "x-a", "metadata": "X-A"}}',
       'byte 0: headers.metadata and headers.id must be two different headers',
@@ -112,7 +112,7 @@ describe('what is refused, and what its author reads in the log', () => {
       '{"verify_peer": {"fields": ["NAMESPACE", "NAME"]}}',
       'byte 41: verify_peer.fields[1]: is not a claim that certificates prove',
     ],
-    ['{"verify_peer": {"mode": "maybe"}}', 'byte 25: verify_peer.mode: must be "off", "mark" or "enforce"'],
+    ['{"verify_peer": {"mode": "maybe"}}', 'byte 25: verify_peer.mode: must be "off", "mark", "enforce" or "require"'],
     [
       '{"shared_with_upstream": true}',
       'byte 25: shared_with_upstream: a Wasm filter does not have the filter state of the upstream connection',

@@ -30,6 +30,9 @@ interface Exports {
   proxy_on_tick?(id: number): void;
 }
 
+/** What the module notes in filter state for a later run of the chain on the same request, and for nobody else. */
+const FIRST_RUN = 'envoy.wasm.metadata_exchange.first_run.';
+
 /** Header values are bytes: one character each. */
 const bytesOf = (text: string) => Buffer.from(text, 'latin1');
 
@@ -196,12 +199,14 @@ export class Host {
       },
       proxy_get_property: (at, size, atTo, sizeTo) => {
         const path = this.bytes(at, size).toString().replaceAll('\0', '.');
-        const value = this.current?.filterState[path] ?? this.properties[path];
+        const value = this.current?.filterState[path] ?? this.current?.notes[path] ?? this.properties[path];
         return value ? this.answer(value, atTo, sizeTo) : NOT_FOUND;
       },
       proxy_set_property: (at, size, valueAt, valueSize) => {
         if (size === 0) throw new Error('the module writes a property without a name');
-        this.stream_().filterState[this.bytes(at, size).toString()] = this.bytes(valueAt, valueSize);
+        const name = this.bytes(at, size).toString();
+        const stream = this.stream_();
+        (name.startsWith(FIRST_RUN) ? stream.notes : stream.filterState)[name] = this.bytes(valueAt, valueSize);
         return OK;
       },
       proxy_call_foreign_function: (at, size, argumentsAt, argumentsSize) => {
@@ -239,7 +244,10 @@ export class Host {
 
 /** One HTTP stream on a host. */
 export class Stream {
+  /** What the module published. */
   readonly filterState: Record<string, Buffer> = {};
+  /** What it noted beside that: see `FIRST_RUN`. */
+  readonly notes: Record<string, Buffer> = {};
   request: HeaderPair[] = [];
   response: HeaderPair[] = [];
 
@@ -263,6 +271,15 @@ export class Stream {
     this.response = headers;
     this.host.within(this, () => this.exports.proxy_on_response_headers(this.id, headers.length, 1));
     return this;
+  }
+
+  /** Ends it, and runs the chain on its request once more, as a redirect does; filter state lives on. */
+  redirect(root = this.root, ...more: HeaderPair[]): Stream {
+    this.end();
+    const next = this.host.stream(root);
+    Object.assign(next.filterState, this.filterState);
+    Object.assign(next.notes, this.notes);
+    return next.onRequest(...this.request, ...more);
   }
 
   /** Ends it. */

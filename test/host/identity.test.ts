@@ -69,12 +69,12 @@ describe('what a proxy says of itself', () => {
     );
   });
 
-  test.each(['line\r\nfeed: x', 'nul\0', ' space before', 'space after ', 'delete\x7f'])(
+  test.each(['line\r\nfeed: x', 'nul\0', ' space before', 'space after ', 'delete\x7f', 'a,b'])(
     'no id that would break the message: %j',
     (id) => {
       const { headers, complaints } = sent(node({ id }));
       expect(headers).toEqual({});
-      expect(complaints[0]).toContain('the node is called what no header can carry, no id is sent: ');
+      expect(complaints[0]).toContain('the id of the node is not sent, since no header can carry it as it is: ');
     },
   );
 
@@ -92,7 +92,7 @@ describe('what a proxy says of itself', () => {
     );
     expect(struct.read(Buffer.from(headers[METADATA], 'base64'))).toEqual({ a: 1, c: { d: 2 } });
     expect(complaints).toEqual([
-      'metadata_exchange: values of the own metadata that have no JSON form or are nested too deep are not sent: 2',
+      'metadata_exchange: values of the own metadata that no peer would take are not sent (control characters, no JSON form, nested too deep): 2',
     ]);
   });
 });

@@ -20,7 +20,6 @@ describe('memory does not grow', () => {
       const next = host.configure(config) as number;
       host.stream(old).onRequest().onResponse().end();
       host.end(old);
-      host.pass(6);
       old = next;
       if (i === 10) size = host.memorySize();
     }
@@ -81,50 +80,106 @@ describe('memory is bounded', () => {
     ]);
   });
 
-  test('configurations without end are refused one day, and those that are there go on', () => {
+  test('configurations without end: what cannot be had of one is left out, with the reason, and comes back', () => {
     const labels = { 'istio.io/metadata': { blob: 'x'.repeat(48_000) } };
     const host = new Host({ 'xds.node': node({ id: 'me', metadata: labels }), ...INBOUND });
+    const config = '{"max_header_size": 65536}';
     const roots: number[] = [];
-    for (let i = 0; i < 1000; i++) {
-      const root = host.configure('{"max_header_size": 65536}');
+    while (host.complaints().length === 0 && roots.length < 1000) roots.push(host.configure(config) as number);
+    expect(roots.length).toBeGreaterThan(10);
+    expect(host.complaints()[0]).toMatch(
+      /^metadata_exchange: there is no memory for the own metadata \(\d+ bytes\): only the id is sent$/,
+    );
+    const answer = (root: number) => {
+      const asking = host.stream(root).onRequest([METADATA, ''], [ID, 'peer']);
+      return asking
+        .onResponse()
+        .end()
+        .response.map(([name]) => name);
+    };
+    expect(answer(roots[0])).toEqual([METADATA, ID]);
+    expect(answer(roots.at(-1) as number), 'the id is sent').toEqual([ID]);
+    for (const root of roots.splice(0, 2)) host.end(root);
+    const next = host.configure(config) as number;
+    expect(answer(next), 'what one releases, the next one takes').toEqual([METADATA, ID]);
+    for (;;) {
+      const root = host.configure(config);
       if (root === undefined) break;
       roots.push(root);
     }
-    expect(roots.length).toBeGreaterThan(10);
-    expect(roots.length).toBeLessThan(1000);
     expect(host.complaints().at(-1)).toBe('metadata_exchange: there is no memory left for another configuration');
-    expect(host.stream(roots[0]).onRequest([ID, 'peer']).onResponse().end().response).toEqual([[ID, 'me']]);
-    host.pass(10);
-    expect(host.configure('{"max_header_size": 65536}'), 'all of them are alive').toBeUndefined();
-    host.end(roots[0]);
-    host.pass(4);
-    expect(host.configure('{"max_header_size": 65536}'), 'one may be late').toBeUndefined();
-    host.pass(2);
-    expect(host.configure('{"max_header_size": 65536}'), 'what one gives back, the next one takes').toBeDefined();
+    expect(answer(roots[0])).toEqual([METADATA, ID]);
+    for (const root of [...roots, next]) host.end(root);
+    expect(answer(host.configure(config) as number)).toEqual([METADATA, ID]);
   });
 
-  test('more streams at once than have room: the oldest are stripped, heard, not answered', () => {
+  test('cache sizes in turn, and a change back: each is had', () => {
     const host = new Host({ 'xds.node': NODE, ...INBOUND });
-    const root = host.configure() as number;
-    const streams = Array.from({ length: 40_000 }, (_, i) => host.stream(root).onRequest([ID, `peer-${i}`]));
-    for (const [i, stream] of streams.entries()) {
-      expect(stream.request).toEqual([]);
-      expect(stream.filterState['envoy.wasm.metadata_exchange.downstream_id']?.toString()).toBe(`peer-${i}`);
-      stream.onResponse([ID, 'forged']);
+    let old: number | undefined;
+    const sizes = Array.from({ length: 8 }, (_, i) => 32 << i);
+    for (const size of [...sizes, ...sizes.reverse(), ...sizes]) {
+      const next = host.configure(`{"max_peer_cache_size": ${size}}`) as number;
+      if (old !== undefined) host.end(old);
+      old = next;
+      host.stream(next).onRequest([METADATA, PEER_HEADER]).onResponse().end();
     }
-    const answered = streams.map((stream) => stream.response.length > 0);
-    expect(answered.indexOf(true)).toBe(40_000 - 32_768);
-    expect(answered.lastIndexOf(false)).toBe(40_000 - 32_768 - 1);
-    expect(streams.at(-1)?.response).toEqual([[ID, 'own-id']]);
-    for (const stream of streams) stream.end();
-    expect(host.stream(root).onRequest([ID, 'peer']).onResponse().response).toEqual([[ID, 'own-id']]);
+    expect(host.complaints()).toEqual([]);
+    expect(host.memorySize()).toBeLessThan(20 * 2 ** 20);
   });
 
-  test('streams that end without a response cost nobody else a place', () => {
-    const host = new Host({ 'xds.node': NODE, ...INBOUND });
+  test('700 configurations, each with a name of its own, that come and go leave a VM that takes more', () => {
+    const labels = Object.fromEntries(Array.from({ length: 100 }, (_, i) => [`label-${i}`, 'x'.repeat(50)]));
+    const host = new Host({ 'xds.node': node({ id: 'me', metadata: { 'istio.io/metadata': labels } }), ...INBOUND });
+    const config = (i: number) => `{"max_header_size": 65536, "headers": {"id": "x-${'i'.repeat(i)}"}}`;
+    const roots = Array.from({ length: 700 }, (_, i) => host.configure(config(i + 1)) as number);
+    for (const [i, root] of roots.entries()) if (i % 2) host.end(root);
+    for (const [i, root] of roots.entries()) if (i % 2 === 0) host.end(root);
+    expect(host.complaints()).toEqual([]);
+    const size = host.memorySize();
+    const large = host.configure('{"max_peer_cache_size": 4096, "max_header_size": 65536}') as number;
+    expect(host.complaints()).toEqual([]);
+    expect(host.memorySize(), 'small blocks merged').toBeLessThan(size + 4 * 2 ** 20);
+    expect(host.stream(large).onRequest([ID, 'peer']).onResponse().response).toEqual([[ID, 'me']]);
+  });
+
+  test.each([1, 2, 4])('an own metadata of %i MB is cut down to its header as any other', (megabytes) => {
+    const own = { NAME: 'own', NAMESPACE: 'default', blob: 'x'.repeat(megabytes * 2 ** 20), small: 'y' };
+    const host = new Host({ 'xds.node': node({ id: 'me', metadata: { 'istio.io/metadata': own } }), ...INBOUND });
     const root = host.configure() as number;
-    const waiting = Array.from({ length: 1000 }, () => host.stream(root).onRequest([ID, 'peer']));
-    for (let i = 0; i < 25_000; i++) host.stream(root).onRequest([ID, 'peer']).end();
-    for (const stream of waiting) expect(stream.onResponse().response).toEqual([[ID, 'own-id']]);
+    expect(host.complaints()).toHaveLength(1);
+    expect(host.complaints()[0]).toMatch(/max_header_size is 8192: not sent are 1 fields: blob$/);
+    const stream = host.stream(root).onRequest([METADATA, '']).onResponse();
+    expect(stream.response).toEqual([[METADATA, struct.header({ NAME: 'own', NAMESPACE: 'default', small: 'y' })]]);
+  });
+
+  test.each([12, 40])('a node of %i MB sends its id, and the log says why', (megabytes) => {
+    const own = { NAME: 'own', blob: 'x'.repeat(megabytes * 2 ** 20) };
+    const bytes = node({ id: 'me', metadata: { 'istio.io/metadata': own } });
+    const host = new Host({ 'xds.node': bytes, 'xds.node.id': Buffer.from('me'), ...INBOUND });
+    const root = host.configure() as number;
+    expect(host.complaints()).toHaveLength(1);
+    expect(host.complaints()[0]).toMatch(/^metadata_exchange: there is no memory for .* bytes\): only the id is sent$/);
+    const stream = host.stream(root).onRequest([METADATA, ''], [ID, '']).onResponse();
+    expect(stream.response).toEqual([[ID, 'me']]);
+  });
+
+  test('of 50,000 small fields, too', () => {
+    const labels = Object.fromEntries(Array.from({ length: 50_000 }, (_, i) => [`label-${i}`, 'x']));
+    const own = { NAME: 'own', LABELS: { app: 'a', ...labels } };
+    const host = new Host({ 'xds.node': node({ id: 'me', metadata: { 'istio.io/metadata': own } }), ...INBOUND });
+    const root = host.configure() as number;
+    const [, sent] = host.stream(root).onRequest([METADATA, '']).onResponse().response[0];
+    expect(sent.length).toBeLessThanOrEqual(8192);
+    expect(struct.read(Buffer.from(sent, 'base64'))).toMatchObject({ NAME: 'own', LABELS: { app: 'a' } });
+  });
+
+  test('a large metadata header within its limit is read beside many cookies', () => {
+    const host = new Host({ 'xds.node': NODE, ...INBOUND });
+    const root = host.configure('{"max_header_size": 65536}') as number;
+    const peer = { NAME: 'peer', blob: 'x'.repeat(40_000) };
+    const cookies = Array.from({ length: 15 }, (_, i): [string, string] => ['cookie', `c${i}=${'v'.repeat(4000)}`]);
+    const stream = host.stream(root).onRequest(...cookies, [METADATA, struct.header(peer)], [ID, 'peer']);
+    expect(struct.read(stream.filterState['envoy.wasm.metadata_exchange.downstream'])).toEqual(peer);
+    expect(stream.filterState['envoy.wasm.metadata_exchange.downstream_id'].toString()).toBe('peer');
   });
 });

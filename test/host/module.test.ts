@@ -22,6 +22,7 @@ describe('the built module', () => {
       'proxy_abi_version_0_2_1',
       'proxy_on_configure',
       'proxy_on_context_create',
+      'proxy_on_delete',
       'proxy_on_request_headers',
       'proxy_on_response_headers',
       'proxy_on_tick',
@@ -62,6 +63,7 @@ describe('the built module', () => {
       { name: name('downstream_id'), type: 'String', span },
       { name: name('upstream'), type: 'Protobuf', schema, span },
       { name: name('upstream_id'), type: 'String', span },
+      { name: 'envoy.wasm.metadata_exchange.first_run.bcae34b1', type: 'String', span },
     ]);
   });
 });

@@ -107,16 +107,18 @@ describe('peers are kept by what they send', () => {
         .onRequest([METADATA, struct.header(peer(i))])
         .onResponse()
         .end();
-    host.tick(one);
+    host.pass(1);
     expect(host.metrics['metadata_exchange.cache_entries']).toBe(4);
     expect(host.metrics['metadata_exchange.configurations']).toBe(2);
     const ownBytes = host.metrics['metadata_exchange.own_header_bytes'];
     host.end(one);
-    host.pass(6);
     expect(host.metrics['metadata_exchange.cache_entries'], 'the other goes on').toBe(4);
     expect(host.metrics['metadata_exchange.configurations']).toBe(1);
     expect(host.metrics['metadata_exchange.own_header_bytes']).toBe(ownBytes / 2);
     host.end(two);
+    for (const gauge of ['cache_entries', 'cache_bytes', 'configurations', 'own_header_bytes', 'streams']) {
+      expect(host.metrics[`metadata_exchange.${gauge}`], gauge).toBe(0);
+    }
   });
 });
 

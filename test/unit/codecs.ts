@@ -2,6 +2,11 @@
 // Copyright the metadata-exchange authors
 
 import { encode } from 'as-base64/assembly/index';
+import { allocate } from '../../assembly/memory/blocks';
+import { Cache } from '../../assembly/memory/cache';
+import { Entry, Pool } from '../../assembly/memory/pool';
+import { orderFor, Room, roomSize } from '../../assembly/memory/room';
+import { slice } from '../../assembly/memory/slice';
 import { Cursor, Writer } from '../../assembly/wire/protobuf';
 
 /**
@@ -10,14 +15,15 @@ import { Cursor, Writer } from '../../assembly/wire/protobuf';
  */
 
 export { refused, reserve, startOver, take } from '../../assembly/memory/arena';
-export { giveAll, giveBlock, takeBlock, takeFor } from '../../assembly/memory/blocks';
-export { claim, find, release, releaseAll } from '../../assembly/memory/stream_table';
+export { allocate, allocateFor, release, releaseAll } from '../../assembly/memory/blocks';
+export { orderFor, pieceSize } from '../../assembly/memory/room';
+export { readBaggage, removeWorkload } from '../../assembly/wire/baggage';
 export {
   decode as decodeBase64,
   encode as encodeBase64,
   encodedSize as encodedBase64Size,
 } from '../../assembly/wire/base64';
-export { canonical, leftOut, roomForCanonical } from '../../assembly/wire/canonical';
+export { canonical, roomForCanonical } from '../../assembly/wire/canonical';
 export {
   enter,
   finish,
@@ -32,8 +38,8 @@ export {
   readString,
 } from '../../assembly/wire/json';
 export { readNode } from '../../assembly/wire/node';
-export { isSoundStruct, kindOf } from '../../assembly/wire/struct';
-export { isUtf8 } from '../../assembly/wire/utf8';
+export { faultOf, kindOf } from '../../assembly/wire/struct';
+export { hasControlCharacter, isUtf8 } from '../../assembly/wire/utf8';
 
 /** Room for eight Slices, with which the tests say where bytes are and learn where others are. */
 export const slices: usize = memory.data(64, 8);
@@ -101,8 +107,73 @@ export function writerFull(): bool {
   return writer.full;
 }
 
+const pool = changetype<Pool>(memory.data(32, 4));
+const POOL_LISTS: u32 = 64;
+
+/** A pool of records of 16 bytes: the last four are the test's. */
+export function openPool(most: u32): void {
+  pool.open(16, most, allocate(POOL_LISTS * 4), POOL_LISTS);
+  memory.fill(load<usize>(changetype<usize>(pool) + offsetof<Pool>('heads')), 0, POOL_LISTS * 4);
+}
+
+export function addRecord(id: u32): usize {
+  const entry = pool.add(id);
+  return entry ? changetype<usize>(entry) : 0;
+}
+
+export function findRecord(id: u32): usize {
+  const entry = pool.find(id);
+  return entry ? changetype<usize>(entry) : 0;
+}
+
+export function removeRecord(at: usize): void {
+  pool.remove(changetype<Entry>(at));
+}
+
+export function liveRecords(): u32 {
+  return pool.live;
+}
+
+const room = changetype<Room>(memory.data(16, 4));
+
+export function openRoom(order: u32): void {
+  room.open(allocate(roomSize(order)), order);
+}
+
+export function takePiece(order: u32): usize {
+  return room.take(order);
+}
+
+export function releasePiece(at: usize, size: u32): void {
+  room.release(at, orderFor(size));
+}
+
+const cache = changetype<Cache>(memory.data(80, 8));
+
+export function openCache(entries: u32): bool {
+  return cache.open(entries, 42);
+}
+
+/** Finds as the module does: the newest first, then by hash. */
+export function findInCache(key: usize, value: usize): bool {
+  if (cache.findNewest(slice(key), slice(value))) return true;
+  return cache.find(slice(key), cache.hash(slice(key)), slice(value));
+}
+
+export function keepInCache(key: usize, value: usize): void {
+  cache.keep(slice(key), cache.hash(slice(key)), slice(value));
+}
+
+export function cacheCount(): u32 {
+  return cache.count;
+}
+
+export function cacheBytes(): u32 {
+  return cache.bytes;
+}
+
 /**
- * as-base64's encoder: an opinion that is not ours, as an AssemblyScript string. It takes memory that `takeBlock` knows
+ * as-base64's encoder: an opinion that is not ours, as an AssemblyScript string. It takes memory that `allocate` knows
  * nothing of: a test uses one of the two, never both in the same instance.
  */
 export function referenceBase64(at: usize, size: i32): string {

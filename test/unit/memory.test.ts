@@ -26,10 +26,10 @@ describe('blocks', () => {
           const { size, value } = taken.get(at)!;
           expect(isFilled(memory, at, size, value)).toBe(true);
           taken.delete(at);
-          call.giveBlock(at);
+          call.release(at);
         } else {
           const size = random.below(random.pick([10, 100, 5000]));
-          const at = call.takeBlock(size);
+          const at = call.allocate(size);
           expect(at).toBeGreaterThan(0);
           expect(at % 8).toBe(0);
           taken.set(at, { size, value: step & 0xff });
@@ -46,9 +46,9 @@ describe('blocks', () => {
     let size = 0;
     let old = 0;
     for (let update = 0; update < 10_000; update++) {
-      const owner = call.takeBlock(40);
-      for (const each of [0, 24, 25, 500, 4000, 70_000]) if (!call.takeFor(owner, each)) expect.fail('no memory');
-      if (old) call.giveAll(old);
+      const owner = call.allocate(40);
+      for (const each of [0, 24, 25, 500, 4000, 70_000]) if (!call.allocateFor(owner, each)) expect.fail('no memory');
+      if (old) call.releaseAll(old);
       old = owner;
       owners.add(owner);
       if (update === 1) size = memory.buffer.byteLength;
@@ -57,42 +57,65 @@ describe('blocks', () => {
     expect(owners.size).toBeLessThan(10);
   });
 
+  test('merge when they are released: memory that was small blocks of every size can be one large block again', () => {
+    always(10, (random) => {
+      const { call, memory } = load();
+      const taken: number[] = [];
+      for (let i = 0; i < 500; i++) taken.push(call.allocate(random.below(random.pick([20, 200, 20_000]))));
+      const size = memory.buffer.byteLength;
+      for (const at of random.shuffled(taken)) call.release(at);
+      // All but headers, and what the module has of its own: static data and the arena.
+      expect(call.allocate(size - 400_000)).toBeGreaterThan(0);
+      expect(memory.buffer.byteLength).toBe(size);
+    });
+  });
+
+  test('of growing sizes, one at a time, take little more than the largest', () => {
+    const { call, memory } = load();
+    let at = 0;
+    for (let size = 32; size <= 8 * 2 ** 20; size *= 2) {
+      if (at) call.release(at);
+      at = call.allocate(size);
+      expect(at).toBeGreaterThan(0);
+    }
+    expect(memory.buffer.byteLength).toBeLessThan(9 * 2 ** 20);
+  });
+
   test('taken for an owner go back with it, each of them once, and those of another owner stay', () => {
     const { call, memory } = load();
-    const taken = (owner: number) => [owner, ...Array.from({ length: 10 }, () => call.takeFor(owner, 50))];
-    const first = taken(call.takeBlock(50));
-    const second = taken(call.takeBlock(50));
+    const taken = (owner: number) => [owner, ...Array.from({ length: 10 }, () => call.allocateFor(owner, 50))];
+    const first = taken(call.allocate(50));
+    const second = taken(call.allocate(50));
     for (const at of second) fill(memory, at, 50, 2);
-    call.giveAll(first[0]);
-    const again = Array.from({ length: first.length }, () => call.takeBlock(50));
-    expect([...again].sort()).toEqual([...first].sort());
+    call.releaseAll(first[0]);
+    const again = Array.from({ length: first.length }, () => call.allocate(50));
+    expect(Math.max(...again), 'the same memory serves again').toBeLessThan(Math.max(...second));
     for (const at of again) fill(memory, at, 50, 1);
     expect(second.every((at) => isFilled(memory, at, 50, 2))).toBe(true);
-    expect(first).not.toContain(call.takeBlock(50));
   });
 
   test('are no more when memory is at its maximum: the answer is 0, and what is given back can be taken again', () => {
     const { call, memory } = load();
     const all = () => {
       const taken: number[] = [];
-      for (let at = call.takeBlock(500_000); at; at = call.takeBlock(500_000)) taken.push(at);
+      for (let at = call.allocate(500_000); at; at = call.allocate(500_000)) taken.push(at);
       return taken;
     };
     const first = all();
     expect(first.length).toBeGreaterThan(50);
     expect(memory.buffer.byteLength).toBeLessThanOrEqual(512 * PAGE);
-    expect(call.takeFor(first[0], 500_000)).toBe(0);
-    for (const at of first) call.giveAll(at);
+    expect(call.allocateFor(first[0], 500_000)).toBe(0);
+    for (const at of first) call.releaseAll(at);
     expect(all().sort()).toEqual(first.sort());
   });
 
-  test.each([[2 ** 24], [2 ** 31], [2 ** 32 - 9], [2 ** 32 - 8], [2 ** 32 - 1]])(
+  test.each([[2 ** 26], [2 ** 31], [2 ** 32 - 9], [2 ** 32 - 8], [2 ** 32 - 1]])(
     'of %i bytes there are none',
     (size) => {
       const { call, memory } = load();
       const before = memory.buffer.byteLength;
-      expect(call.takeBlock(size)).toBe(0);
-      expect(call.takeFor(call.takeBlock(1), size)).toBe(0);
+      expect(call.allocate(size)).toBe(0);
+      expect(call.allocateFor(call.allocate(1), size)).toBe(0);
       expect(memory.buffer.byteLength).toBe(before);
     },
   );
@@ -194,96 +217,152 @@ describe('the arena', () => {
   });
 });
 
-describe('the table of streams', () => {
-  const ROWS = 4096;
-  const PLACES_IN_ROW = 8;
+describe('a pool of records', () => {
+  const RECORD_SIZE = 16;
 
-  /** The table beside a Map that must say the same, in the order in which streams began. */
-  function tables() {
-    const { call, memory } = load();
-    const model = new Map<number, { owner: number; known: number }>();
-    /** The ids in each row, the oldest first. */
-    const rows = Array.from({ length: ROWS }, () => [] as number[]);
-    const placeAt = (at: number) => new Uint32Array(memory.buffer, at, 3);
-    return {
-      call,
-      model,
-      claim(id: number, owner: number, known: number) {
-        const row = rows[id % ROWS];
-        if (row.length === PLACES_IN_ROW) model.delete(row.shift() as number);
-        row.push(id);
-        call.claim(id, owner);
-        const place = placeAt(call.find(id));
-        if (place[0] !== id || place[1] !== owner || place[2] !== 0) expect.fail(`id ${id}: claimed ${place}`);
-        place[2] = known;
-        model.set(id, { owner, known });
-      },
-      release(id: number) {
-        call.release(call.find(id));
-        model.delete(id);
-        rows[id % ROWS] = rows[id % ROWS].filter((other) => other !== id);
-      },
-      check(id: number) {
-        const at = call.find(id);
-        const [foundId, owner, known] = at ? placeAt(at) : [];
-        const place = model.get(id);
-        const agrees = place ? foundId === id && owner === place.owner && known === place.known : at === 0;
-        if (!agrees) expect.fail(`id ${id}: found ${[foundId, owner, known]}, not ${JSON.stringify(place)}`);
-      },
-    };
-  }
-
-  test('knows streams that wait, and of a row that is full forgets the one that began first', () => {
-    always(30, (random) => {
-      const table = tables();
-      const ids: number[] = [];
-      // Ids count up through a few rows, on both sides of the table's end.
-      for (let lap = 0; lap < 40; lap++) for (const row of [0, 1, ROWS - 1]) ids.push(1 + row + lap * ROWS);
-      for (const [i, id] of ids.entries()) {
-        table.claim(id, random.below(2 ** 32), random.below(2 ** 32));
-        const waiting = [...table.model.keys()];
-        if (random.oneIn(2)) table.release(random.pick(waiting));
-        for (const each of ids.slice(0, i + 3)) table.check(each);
+  test('finds each record by its id, whatever else comes and goes', () => {
+    always(20, (random) => {
+      const { call, memory } = load();
+      call.openPool(100_000);
+      const model = new Map<number, number>();
+      const idOf = (at: number) => new Uint32Array(memory.buffer, at, 1)[0];
+      const contentOf = (at: number) => new Uint32Array(memory.buffer, at + 12, 1);
+      let nextId = random.pick([1, 2 ** 32 - 500]);
+      for (let step = 0; step < 2000; step++) {
+        if (model.size > 0 && random.oneIn(2)) {
+          const id = random.pick([...model.keys()]);
+          call.removeRecord(call.findRecord(id));
+          model.delete(id);
+          if (call.findRecord(id)) expect.fail(`${id} is still there`);
+          continue;
+        }
+        const id = nextId;
+        nextId = (nextId + 1) >>> 0 || 1;
+        const at = call.addRecord(id);
+        if (!at || idOf(at) !== id) expect.fail(`no record for ${id}`);
+        contentOf(at)[0] = id ^ 0x5555;
+        model.set(id, id ^ 0x5555);
       }
+      expect(call.liveRecords()).toBe(model.size);
+      for (const [id, content] of model) {
+        const at = call.findRecord(id);
+        if (!at || contentOf(at)[0] !== content >>> 0)
+          expect.fail(`${id} has ${contentOf(at)[0]}, not ${content >>> 0}`);
+      }
+      expect(call.findRecord(nextId)).toBe(0);
     });
   });
 
-  test('counts on when ids begin anew', () => {
-    const table = tables();
-    const last = 2 ** 32 - ROWS;
-    for (let lap = PLACES_IN_ROW - 1; lap >= 0; lap--) table.claim(last - lap * ROWS, 1, lap);
-    table.claim(ROWS, 2, 2);
-    for (let lap = 0; lap < PLACES_IN_ROW; lap++) table.check(last - lap * ROWS);
-    table.check(ROWS);
-  });
-
-  test('serves streams that come and go by the thousand, some of them without a response', () => {
-    const table = tables();
-    always(1, (random) => {
-      const open: number[] = [];
-      for (let id = 1; id <= 100_000; id++) {
-        table.claim(id, id, id);
-        if (random.oneIn(20)) continue;
-        open.push(id);
-        if (open.length < 2000) continue;
-        const [answered] = open.splice(random.below(open.length), 1);
-        // One that was forgotten would not be found.
-        if (!table.model.has(answered)) expect.fail(`stream ${answered} was forgotten`);
-        table.check(answered);
-        table.release(answered);
-        table.check(answered);
-      }
-    });
-  });
-
-  test('has no stream 0, and none of an owner that is gone', () => {
+  test('has a bound, and serves again when records are removed', () => {
     const { call } = load();
-    expect(call.find(0)).toBe(0);
-    call.claim(ROWS, 1000);
-    call.claim(5, 2000);
-    expect(call.find(0)).toBe(0);
-    call.releaseAll(1000);
-    expect(call.find(ROWS)).toBe(0);
-    expect(call.find(5)).not.toBe(0);
+    call.openPool(1000);
+    const records = Array.from({ length: 1000 }, (_, i) => call.addRecord(i + 1));
+    expect(records.every((at) => at > 0)).toBe(true);
+    expect(new Set(records).size).toBe(1000);
+    expect(call.addRecord(1001)).toBe(0);
+    call.removeRecord(records[17]);
+    expect(call.addRecord(1001)).toBe(records[17]);
+    expect(call.findRecord(18)).toBe(0);
+  });
+
+  test('takes what its records need, and gives it back but for one chunk', () => {
+    const { call, memory } = load();
+    call.openPool(100_000);
+    const free = () => {
+      const taken: number[] = [];
+      for (let at = call.allocate(4000); at; at = call.allocate(4000)) taken.push(at);
+      for (const at of taken) call.release(at);
+      return taken.length;
+    };
+    const before = free();
+    const full = memory.buffer.byteLength;
+    const records = Array.from({ length: 50_000 }, (_, i) => call.addRecord(i + 1));
+    const taken = before - free();
+    expect(taken * 4000).toBeLessThan(50_000 * RECORD_SIZE * 1.05);
+    always(1, (random) => {
+      for (const at of random.shuffled(records)) call.removeRecord(at);
+    });
+    expect(before - free()).toBeLessThanOrEqual(1);
+    expect(memory.buffer.byteLength).toBe(full);
+  });
+
+  test('that cannot have memory has no record, and goes on with those that are there', () => {
+    const { call } = load();
+    call.openPool(4_000_000);
+    let count = 0;
+    while (call.addRecord(count + 1)) count++;
+    expect(count).toBeGreaterThan(1_000_000);
+    expect(call.findRecord(count)).toBeGreaterThan(0);
+    call.removeRecord(call.findRecord(1));
+    expect(call.addRecord(count + 1)).toBeGreaterThan(0);
+  });
+});
+
+describe('a room', () => {
+  const ORDER = 10;
+
+  test('gives out pieces that do not overlap, and is one piece again when all are released', () => {
+    always(30, (random) => {
+      const { call, memory } = load();
+      call.openRoom(ORDER);
+      const taken = new Map<number, { size: number; value: number }>();
+      for (let step = 0; step < 300; step++) {
+        const size = 1 + random.below(random.pick([200, 2000, 40_000]));
+        const at = random.oneIn(3) ? 0 : call.takePiece(call.orderFor(size));
+        if (at) {
+          taken.set(at, { size, value: step & 0xff });
+          fill(memory, at, size, step & 0xff);
+        } else if (taken.size > 0) {
+          const [old, piece] = random.pick([...taken]);
+          if (!isFilled(memory, old, piece.size, piece.value)) expect.fail('a piece was written over');
+          taken.delete(old);
+          call.releasePiece(old, piece.size);
+        }
+      }
+      for (const [at, { size }] of random.shuffled([...taken])) call.releasePiece(at, size);
+      expect(call.takePiece(ORDER), 'halves became whole on every order').toBeGreaterThan(0);
+      expect(call.takePiece(0)).toBe(0);
+    });
+  });
+});
+
+describe('a cache', () => {
+  test('finds what was kept under exactly these bytes, and nothing under a part of them or more', () => {
+    const { call, memory, slices } = load();
+    call.openCache(10);
+    const put = (index: number, text: string) => {
+      const at = call.take(text.length);
+      Buffer.from(memory.buffer).write(text, at, 'latin1');
+      new Uint32Array(memory.buffer, slices + index * 8, 2).set([at, text.length]);
+      return slices + index * 8;
+    };
+    const text = (index: number) => {
+      const [at, size] = new Uint32Array(memory.buffer, slices + index * 8, 2);
+      return Buffer.from(memory.buffer, at, size).toString('latin1');
+    };
+    const key = 'k'.repeat(100);
+    call.keepInCache(put(0, key), put(1, 'value'));
+    for (const other of [key.slice(0, 99), `${key}k`, `${key.slice(0, 99)}l`, `l${key.slice(1)}`, '']) {
+      expect(call.findInCache(put(0, other), put(1, '')), `${other.length} bytes`).toBe(0);
+    }
+    expect(call.findInCache(put(0, key), put(1, ''))).toBe(1);
+    expect(text(1)).toBe('value');
+  });
+
+  test('of any size of contents never traps, and gives room back for what is new', () => {
+    always(10, (random) => {
+      const { call, memory, slices } = load();
+      call.openCache(1 + random.below(50));
+      for (let i = 0; i < 2000; i++) {
+        call.startOver();
+        const size = 8 + random.below(random.pick([300, 3000, 30_000]));
+        const at = call.take(size * 2);
+        new Uint32Array(memory.buffer, at, 2).set([random.below(100), size]);
+        new Uint32Array(memory.buffer, slices, 4).set([at, size, at + size, size]);
+        if (call.findInCache(slices, slices + 8)) continue;
+        call.keepInCache(slices, slices + 8);
+      }
+      expect(call.cacheCount()).toBeGreaterThan(0);
+    });
   });
 });

@@ -73,6 +73,12 @@ export class Random {
     }).join('');
   }
 
+  /** Text without control characters, as keys and strings of a Struct must be. */
+  plainText(most = 12): string {
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not be there
+    return this.text(most).replaceAll(/[\x00-\x1f\x7f]/g, '~');
+  }
+
   /** A finite double, with whole numbers, -0 and the smallest and largest among them. */
   number(): number {
     if (this.oneIn(3)) return this.pick([0, -0, 1, -1, 5e-324, Number.MAX_VALUE, -Number.MAX_VALUE, 2 ** 53]);
@@ -85,7 +91,7 @@ export class Random {
     const kind = this.below(depth > 0 ? 6 : 4);
     if (kind === 0) return { nullValue: 0 };
     if (kind === 1) return { numberValue: this.number() };
-    if (kind === 2) return { stringValue: this.text(this.oneIn(20) ? 200 : 12) };
+    if (kind === 2) return { stringValue: this.plainText(this.oneIn(20) ? 200 : 12) };
     if (kind === 3) return { boolValue: this.oneIn(2) };
     if (kind === 4) return { structValue: this.struct(depth - 1) };
     return { listValue: { values: Array.from({ length: this.below(4) }, () => this.value(depth - 1)) } };
@@ -93,7 +99,7 @@ export class Random {
 
   struct(depth = 4): StructModel {
     const fields: Record<string, ValueModel> = {};
-    for (let count = this.below(5); count > 0; count--) fields[this.text(8)] = this.value(depth);
+    for (let count = this.below(5); count > 0; count--) fields[this.plainText(8)] = this.value(depth);
     return { fields };
   }
 }

@@ -22,7 +22,7 @@ interface Functions {
   [name: string]: (...values: number[]) => number;
 }
 
-/** Pages of memory, of 64 KiB: more than any test of the codecs takes. */
+/** Pages of memory, of 64 KiB, about: more than any test of the codecs takes. */
 const PAGES = 400;
 
 const module = new WebAssembly.Module(readFileSync(join(ROOT, 'build/codecs.wasm')));
@@ -43,7 +43,8 @@ export function load() {
 /** The instance that the functions below use. */
 export const codecs = load();
 const { call, memory } = codecs;
-memory.grow(PAGES - memory.buffer.byteLength / 65536);
+// The module takes its memory now, from below: what ends where memory ends is in nobody's way.
+call.release(call.allocate(PAGES * 65536 - memory.buffer.byteLength));
 
 /** The first address behind the memory: whoever reads or writes there traps. */
 export const END = memory.buffer.byteLength;
@@ -127,12 +128,22 @@ export function decodeBase64InPlace(text: Uint8Array): Uint8Array | undefined {
   return call.decodeBase64(slice(0, at, text.length), at, slice(1)) ? output(1) : undefined;
 }
 
+/** Whether bytes have one below 0x20, or 0x7F. */
+export function hasControlCharacter(bytes: Uint8Array): boolean {
+  return call.hasControlCharacter(put(bytes), END) === 1;
+}
+
 export function isUtf8(bytes: Uint8Array): boolean {
   return call.isUtf8(put(bytes), END) === 1;
 }
 
 export function isSoundStruct(bytes: Uint8Array): boolean {
-  return call.isSoundStruct(input(bytes)) === 1;
+  return faultOf(bytes) === 0;
+}
+
+/** What is wrong with a Struct: 0 if nothing is. */
+export function faultOf(bytes: Uint8Array): number {
+  return call.faultOf(input(bytes));
 }
 
 /** The kind of a serialized Value, 0 if it has none, and the bytes of a string, a Struct or a list. */
@@ -146,9 +157,10 @@ export function canonical(bytes: Uint8Array): { bytes: Uint8Array; leftOut: numb
   call.startOver();
   // Nothing left of the arena's own memory, so that there is not one byte more than is asked for.
   call.take(131072);
-  if (!call.reserve(call.roomForCanonical(bytes.length))) throw new Error('no memory');
-  const done = call.canonical(input(bytes), slice(1));
-  return done ? { bytes: output(1), leftOut: call.leftOut() } : undefined;
+  const from = input(bytes);
+  if (!call.reserve(call.roomForCanonical(from))) throw new Error('no memory');
+  const leftOut = call.canonical(from, slice(1));
+  return leftOut >= 0 ? { bytes: output(1), leftOut } : undefined;
 }
 
 /** What we read of a serialized envoy.config.core.v3.Node; undefined if the bytes are not one. */

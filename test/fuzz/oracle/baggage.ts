@@ -18,16 +18,47 @@ const LABELS: Record<string, string> = {
   'app.version': 'version',
 };
 
-/** What a baggage header says of a workload, as a serialized Struct; undefined if it says nothing. */
+/** A member of a baggage list: key and value without spaces around them. */
+function memberOf(text: string): [key: string, value: string] | undefined {
+  const [, key, value] = /^[ \t]*([^=]*?)[ \t]*=[ \t]*(.*?)[ \t]*$/s.exec(text.split(';')[0]) ?? [];
+  return key === undefined ? undefined : [key, value];
+}
+
+const WORKLOAD = /^k8s\.(deployment|pod|job|cronjob)\.name$/;
+
+/** A list without the members that say who a workload is. */
+export function withoutWorkload(list: string): string {
+  if (list === '') return '';
+  const isOurs = (text: string) => {
+    const key = memberOf(text)?.[0];
+    return key !== undefined && (WORKLOAD.test(key) || Object.hasOwn(FIELDS, key) || Object.hasOwn(LABELS, key));
+  };
+  // Nothing stands behind a comma at the end.
+  const members = list.endsWith(',') ? list.slice(0, -1).split(',') : list.split(',');
+  let left = '';
+  for (const member of members.filter((each) => !isOurs(each))) left += left ? `,${member}` : member;
+  return left;
+}
+
+/**
+ * What a baggage header says of a workload, as a serialized Struct; undefined if it says nothing, or has a key twice: then
+ * it says something of two.
+ */
 export function readBaggage(header: string): Buffer | undefined {
   const fields = new Map<string, string>();
   const labels = new Map<string, string>();
+  const seen = new Set<string>();
   let type = '';
   for (const member of header.split(',')) {
-    const [, key, text] = /^[ \t]*([^=]*?)[ \t]*=[ \t]*(.*?)[ \t]*$/s.exec(member.split(';')[0]) ?? [];
-    const value = text?.replaceAll(/%([0-9A-Fa-f]{2})/g, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16)));
-    if (!value) continue;
-    const workload = /^k8s\.(deployment|pod|job|cronjob)\.name$/.exec(key);
+    const [key = '', text] = memberOf(member) ?? [];
+    if (!text) continue;
+    const value = text.replaceAll(/%([0-9A-Fa-f]{2})/g, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16)));
+    const workload = WORKLOAD.exec(key);
+    const name = workload ? 'WORKLOAD_NAME' : key;
+    if (workload || Object.hasOwn(FIELDS, key) || Object.hasOwn(LABELS, key)) {
+      if (seen.has(name)) return undefined;
+      seen.add(name);
+    }
     if (workload) {
       type = workload[1];
       fields.set('WORKLOAD_NAME', value);

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { ROOT } from '../../../tools/envoy/binary.ts';
-import { type Listed, Members, toMembers, whyRefused } from './struct.ts';
+import { type Listed, Members, toMembers, whyOwnRefused } from './struct.ts';
 
 /** Which configurations are right, by docs/configuration.schema.json, JSON.parse and what README adds to the two. */
 
@@ -67,7 +67,7 @@ const SNAKE_CASE = new Map(
 /** What a configuration says; undefined if it must be refused. */
 export function readConfig(bytes: Uint8Array): Config | undefined {
   if (bytes.length === 0) return configOf({});
-  const isStruct = bytes[0] === 0x0a && whyRefused(bytes) === undefined;
+  const isStruct = bytes[0] === 0x0a && whyOwnRefused(bytes) === undefined;
   const listed = isStruct ? toMembers(bytes) : parse(bytes);
   const json = listed === undefined ? undefined : plain(listed);
   if (json === undefined || !isValid(json)) return undefined;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { isUtf8 } from 'node:buffer';
-import { readBaggage, writeBaggage } from './baggage.ts';
+import { readBaggage, withoutWorkload, writeBaggage } from './baggage.ts';
 import { type Config, defaultOf, METHODS, type Method } from './config.ts';
 import { native } from './dialect.ts';
 import { canonical, kindOf, readNode, select, whyRefused } from './struct.ts';
@@ -29,12 +29,24 @@ export interface Root {
 export interface StreamModel {
   root: Root;
   filterState: FilterState;
+  /** What first runs noted, by the names of the two headers: it lives as long as filter state. */
+  notes: Map<string, Note>;
   methods: Set<Method>;
-  hadMetadata: boolean;
-  hadId: boolean;
+  note: Note;
+  isLaterRun: boolean;
   requested: boolean;
   answered: boolean;
 }
+
+/** What a run knows of the request that the client sent. */
+interface Note {
+  looked: boolean;
+  hadMetadata: boolean;
+  hadId: boolean;
+  answered: boolean;
+}
+
+const NOTHING: Note = { looked: false, hadMetadata: false, hadId: false, answered: false };
 
 const bytesOf = (text: string) => Buffer.from(text, 'latin1');
 
@@ -44,6 +56,7 @@ export function ownOf(node: Uint8Array | undefined, config: Config): Own | undef
   if (!read) return undefined;
   const chosen = config.usesCluster || read.id.length === 0 ? read.cluster : read.id;
   const id = Buffer.from(chosen).toString('latin1');
+  const fits = chosen.length <= limitOf(config);
   const value = kindOf(read.value);
   const keyed = value.kind === 5 ? value.content : undefined;
   const labels = (config.fields.additional_labels as string[] | undefined) ?? [];
@@ -52,9 +65,9 @@ export function ownOf(node: Uint8Array | undefined, config: Config): Own | undef
   const struct = chosenStruct && canonical(chosenStruct);
   return {
     // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what no header can carry
-    id: chosen.length > 0 && isUtf8(chosen) && !/^ | $|[\x00-\x1f\x7f]/.test(id) ? id : undefined,
+    id: chosen.length > 0 && fits && isUtf8(chosen) && !/^ | $|[\x00-\x1f\x7f,]/.test(id) ? id : undefined,
     metadata: struct && Buffer.from(selected(struct.bytes, config)).toString('base64'),
-    baggage: struct && writeBaggage(selected(struct.bytes, config)),
+    baggage: struct && ownBaggage(selected(struct.bytes, config), config),
   };
 }
 
@@ -68,12 +81,29 @@ function selected(struct: Uint8Array, { fields }: Config): Uint8Array {
     : struct;
 }
 
+/** What is sent as baggage: nothing where it is too large. */
+export function ownBaggage(struct: Uint8Array, config: Config): string | undefined {
+  const baggage = writeBaggage(struct);
+  return baggage.length <= limitOf(config) ? baggage : undefined;
+}
+
 /** The Struct that a metadata header carries; undefined if it carries none that may be passed on. */
 export function readMetadata(header: string): Buffer | undefined {
-  const bytes = Buffer.from(header, 'base64');
+  const bytes = decoded(header) ?? (header.includes(',') ? decoded(firstMember(header)) : undefined);
+  return bytes && whyRefused(bytes) === undefined ? bytes : undefined;
+}
+
+function decoded(text: string): Buffer | undefined {
+  const bytes = Buffer.from(text, 'base64');
   const written = bytes.toString('base64');
-  if (header === '' || (header !== written && header !== written.replaceAll('=', ''))) return undefined;
-  return whyRefused(bytes) === undefined ? bytes : undefined;
+  return text === '' || (text !== written && text !== written.replaceAll('=', '')) ? undefined : bytes;
+}
+
+/** Of copies that were joined with commas, the first one that is not empty. */
+function firstMember(value: string): string {
+  if (!value.includes(',')) return value;
+  const members = value.split(',').map((member) => member.replaceAll(/^ +| +$/g, ''));
+  return members.find((member) => member !== '') ?? '';
 }
 
 /** More than a peer's header may have. */
@@ -81,11 +111,15 @@ export function limitOf({ fields }: Config): number {
   return Number(fields.max_header_size ?? defaultOf('max_header_size') ?? Number.POSITIVE_INFINITY);
 }
 
+const PEER = 'envoy.wasm.metadata_exchange.';
+
 export class Exchange {
   /** 1 inbound, 2 outbound, anything else: unspecified. */
   direction = 0;
-  /** How many headers were read that could be passed on. */
+  /** How many peers were found. */
   published = 0;
+  /** The configurations that are alive. */
+  readonly roots = new Set<Root>();
 
   private methodsOf({ methods }: Config): Set<Method> {
     if (methods) return methods;
@@ -94,9 +128,29 @@ export class Exchange {
     return new Set(METHODS);
   }
 
-  begin(root: Root, filterState: FilterState = {}): StreamModel {
-    const flags = { hadMetadata: false, hadId: false, requested: false, answered: false };
-    return { root, filterState, methods: new Set(), ...flags };
+  /** Whether configurations learn about clients in different ways, so that one must look what another did. */
+  private get severalWays(): boolean {
+    const way = ({ config }: Root) =>
+      JSON.stringify([config.metadataHeader, config.idHeader, config.discovers.includes('baggage')]);
+    return new Set([...this.roots].map(way)).size > 1;
+  }
+
+  /** Whether a header is what some configuration sends. */
+  private isOurs(value: string | undefined): boolean {
+    return !!value && [...this.roots].some(({ own }) => own.metadata === value || own.id === value);
+  }
+
+  begin(root: Root, before?: StreamModel): StreamModel {
+    const filterState = before?.filterState ?? {};
+    const notes = before?.notes ?? new Map<string, Note>();
+    const flags = { isLaterRun: false, requested: false, answered: false };
+    return { root, filterState, notes, methods: new Set(), note: NOTHING, ...flags };
+  }
+
+  /** What is left of a message that no configuration is responsible for. */
+  unserved(headers: HeaderPair[]): HeaderPair[] {
+    const names = [...this.roots].flatMap(({ config }) => [config.metadataHeader, config.idHeader]);
+    return headers.filter(([name]) => !names.includes(name));
   }
 
   /** The headers of a request as they go on. */
@@ -104,21 +158,53 @@ export class Exchange {
     const { config, own } = stream.root;
     const methods = this.methodsOf(config);
     const [reads, sends] = [methods.has('downstream_discovery'), methods.has('upstream_propagation')];
+    const looks = reads || methods.has('downstream_propagation');
+    const discovers = config.methods ? config.discovers : reads ? ['istio_headers'] : [];
+    const metadata = looks ? first(headers, config.metadataHeader) : undefined;
+    const id = looks ? first(headers, config.idHeader) : undefined;
+    const isForeign =
+      (metadata !== undefined || id !== undefined) && !this.isOurs(metadata) && !this.isOurs(id && firstMember(id));
+    const earlier = isForeign ? undefined : this.recall(stream, looks && !this.severalWays);
     stream.requested = true;
     stream.methods = methods;
-    if (reads || methods.has('downstream_propagation')) {
-      stream.hadMetadata = headers.some(([name]) => name === config.metadataHeader);
-      stream.hadId = headers.some(([name]) => name === config.idHeader);
-    }
-    if (this.isSecondRun(stream, headers, sends)) {
-      stream.hadMetadata = knows(stream, 'downstream');
-      stream.hadId = knows(stream, 'downstream_id');
+    stream.isLaterRun = earlier !== undefined;
+    const tells = sends || config.writesBaggage;
+    if (earlier) {
+      stream.note = earlier;
+      for (const part of ['upstream', 'upstream_id', 'upstream_verified']) clear(stream, part);
     } else {
-      const byDirection = reads ? ['istio_headers'] : [];
-      this.discover(stream, headers, config.methods ? config.discovers : byDirection);
+      stream.note = { ...NOTHING, looked: looks, hadMetadata: metadata !== undefined, hadId: id !== undefined };
+      const found = this.learnClient(stream, headers, discovers);
+      const { hadMetadata, hadId } = stream.note;
+      const isSaid = found === 'all of the headers' && !this.severalWays && hadMetadata && hadId;
+      const learnsServers = methods.has('upstream_discovery');
+      const isNothing = !found && !hadMetadata && !hadId && !tells && !learnsServers;
+      if (!isSaid && !isNothing) stream.notes.set(keyOf(config), stream.note);
     }
     const going = config.writesBaggage && own.baggage ? withBaggage(headers, own.baggage) : headers;
     return reads || sends ? settled(going, config, sends ? own : {}) : going;
+  }
+
+  /** What an earlier run knew; undefined if there was none. */
+  private recall(stream: StreamModel, infers: boolean): Note | undefined {
+    const key = keyOf(stream.root.config);
+    let note = stream.notes.get(key);
+    if (note?.answered) {
+      note = { ...note, answered: false };
+      stream.notes.set(key, note);
+    }
+    const isIdPublished = (stream.filterState[`${PEER}downstream_id`]?.length ?? 0) > 0;
+    if (infers && !note?.looked && isIdPublished) {
+      return { ...NOTHING, ...note, looked: true, hadMetadata: true, hadId: true };
+    }
+    return note;
+  }
+
+  /** Finds out who the client is; what of it was published. */
+  private learnClient(stream: StreamModel, headers: HeaderPair[], methods: string[]) {
+    const isKnown = ['downstream', 'downstream_id'].some((part) => stream.filterState[PEER + part]?.length);
+    if (methods.length === 0 || (this.severalWays && isKnown)) return undefined;
+    return this.publish(stream, headers, 'downstream', methods);
   }
 
   /** The headers of a response as they go on. */
@@ -129,72 +215,80 @@ export class Exchange {
     const [reads, sends] = ['upstream_discovery', 'downstream_propagation'].map((name) =>
       stream.methods.has(name as Method),
     );
-    if (reads) this.publish(stream, headers, 'upstream');
+    const isOwn =
+      this.isOurs(first(headers, config.metadataHeader)) ||
+      this.isOurs(firstMember(first(headers, config.idHeader) ?? ''));
+    const isOwnAnswer = isOwn && stream.notes.get(keyOf(config))?.answered;
+    if (reads && !isOwnAnswer) this.publish(stream, headers, 'upstream', ['istio_headers']);
     if (!reads && !sends) return headers;
+    const { hadMetadata, hadId } = stream.note;
+    if (sends && stream.isLaterRun && (hadMetadata || hadId)) {
+      stream.notes.set(keyOf(config), { ...stream.note, answered: true });
+    }
     return settled(headers, config, {
-      metadata: sends && stream.hadMetadata ? own.metadata : undefined,
-      id: sends && stream.hadId ? own.id : undefined,
+      metadata: sends && hadMetadata ? own.metadata : undefined,
+      id: sends && hadId ? own.id : undefined,
     });
   }
 
-  /** Whether a request comes for the second time, sent on once more by an internal redirect. */
-  private isSecondRun(stream: StreamModel, headers: HeaderPair[], sends: boolean): boolean {
-    const { config, own } = stream.root;
-    if (!stream.methods.has('downstream_discovery') && !stream.methods.has('downstream_propagation')) return false;
-    const first = (wanted: string) => {
-      const copies = headers.filter(([name]) => name === wanted).map(([, value]) => value);
-      return copies.find((value) => value !== '') ?? copies[0];
-    };
-    const isRedirect = headers.some(([name]) => name === 'x-envoy-original-url');
-    const isKnown = knows(stream, 'downstream') || knows(stream, 'downstream_id');
-    if (!sends) return isRedirect && isKnown && !stream.hadMetadata && !stream.hadId;
-    const isOwn = first(config.metadataHeader) === own.metadata && first(config.idHeader) === own.id;
-    return isOwn && (isRedirect || isKnown);
-  }
-
-  /** Tries the methods in their order; the first one that finds something counts. */
-  private discover(stream: StreamModel, headers: HeaderPair[], methods: string[]): void {
-    for (const method of methods) {
-      if (method === 'istio_headers' && this.publish(stream, headers, 'downstream')) return;
-      const struct = method === 'baggage' ? readBaggage(joined(headers)) : undefined;
-      if (!struct) continue;
-      const name = 'envoy.wasm.metadata_exchange.downstream';
-      stream.filterState[name] = struct;
-      if (verifies(stream.root.config)) stream.filterState[`${name}_verified`] = UNVERIFIED;
-      this.published++;
-      return;
-    }
-  }
-
-  /** Whether the headers said anything of the peer's metadata. */
-  private publish(stream: StreamModel, headers: HeaderPair[], side: string): boolean {
+  /** Asks the methods in their order; the first one that finds somebody counts, and what it found changes together. */
+  private publish(stream: StreamModel, headers: HeaderPair[], side: string, methods: string[]) {
     const { config } = stream.root;
-    const filled = (wanted: string) => {
-      const value = headers.find(([name, value]) => name === wanted && value !== '')?.[1];
-      return value && value.length <= limitOf(config) ? value : undefined;
+    const found = methods
+      .map((method) => ({ method, ...find(method, headers, config) }))
+      .find(({ struct, id }) => struct || id);
+    if (!found) return undefined;
+    this.published++;
+    const mode = verification(config);
+    const parts: Record<string, Buffer | undefined> = {
+      [side]: mode === 'require' ? undefined : found.struct,
+      [`${side}_id`]: mode === 'require' || mode === 'enforce' ? undefined : found.id,
+      [`${side}_verified`]: mode === 'off' ? undefined : UNVERIFIED,
     };
-    const [metadata, id] = [filled(config.metadataHeader), filled(config.idHeader)];
-    const struct = metadata && readMetadata(metadata);
-    const name = `envoy.wasm.metadata_exchange.${side}`;
-    if (struct) stream.filterState[name] = struct;
-    if (struct && verifies(config)) stream.filterState[`${name}_verified`] = UNVERIFIED;
-    if (id && isUtf8(bytesOf(id))) stream.filterState[`${name}_id`] = bytesOf(id);
-    if (struct || id) this.published++;
-    return struct !== undefined;
+    for (const [part, value] of Object.entries(parts)) {
+      if (value) stream.filterState[PEER + part] = value;
+      else if (this.severalWays) clear(stream, part);
+    }
+    const isAll = parts[side] && parts[`${side}_id`] && found.method === 'istio_headers';
+    return isAll ? ('all of the headers' as const) : ('some' as const);
   }
+}
+
+const keyOf = ({ metadataHeader, idHeader }: Config) => JSON.stringify([metadataHeader, idHeader]);
+
+/** Filter state cannot be deleted: what is cleared is there, and empty. */
+function clear({ filterState }: StreamModel, part: string): void {
+  if (filterState[PEER + part]?.length) filterState[PEER + part] = Buffer.alloc(0);
+}
+
+/** The first copy of a header that is not empty, or an empty one. */
+function first(headers: HeaderPair[], wanted: string): string | undefined {
+  const copies = headers.filter(([name]) => name === wanted).map(([, value]) => value);
+  return copies.find((value) => value !== '') ?? copies[0];
+}
+
+/** Who a method finds: a Struct, an id, or nothing. */
+function find(method: string, headers: HeaderPair[], config: Config): { struct?: Buffer; id?: Buffer } {
+  const fitting = (value: string | undefined) => (value && value.length <= limitOf(config) ? value : undefined);
+  if (method === 'baggage') {
+    const list = fitting(joined(headers));
+    return { struct: list === undefined ? undefined : readBaggage(list) };
+  }
+  const metadata = fitting(first(headers, config.metadataHeader));
+  const id = fitting(firstMember(first(headers, config.idHeader) ?? ''));
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what no id may have
+  const isReadable = id !== undefined && isUtf8(bytesOf(id)) && !/[\x00-\x1f\x7f]/.test(id);
+  return { struct: metadata && readMetadata(metadata), id: isReadable ? bytesOf(id) : undefined } as {
+    struct?: Buffer;
+  };
 }
 
 /** No connection of the fuzzer has certificates. */
 const UNVERIFIED = Buffer.from('unverified');
 
-function verifies({ fields }: Config): boolean {
+function verification({ fields }: Config): string {
   const { mode } = (fields.verify_peer ?? {}) as { mode?: string };
-  return mode === 'mark' || mode === 'enforce';
-}
-
-/** Whether filter state has this of the peer. */
-function knows({ filterState }: StreamModel, part: string): boolean {
-  return `envoy.wasm.metadata_exchange.${part}` in filterState;
+  return mode ?? 'off';
 }
 
 /** All copies of the baggage header as one list. */
@@ -203,9 +297,9 @@ function joined(headers: HeaderPair[]): string {
   return copies.map(([, value]) => value).join(',');
 }
 
-/** Headers with more baggage. */
+/** Headers with our baggage, in place of what any workload said of itself there. */
 function withBaggage(headers: HeaderPair[], own: string): HeaderPair[] {
-  const earlier = joined(headers);
+  const earlier = withoutWorkload(joined(headers));
   const others = headers.filter(([name]) => name !== 'baggage');
   return [...others, ['baggage', earlier ? `${earlier},${own}` : own]];
 }

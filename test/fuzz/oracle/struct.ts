@@ -19,6 +19,7 @@ export type Reason =
   | 'number too long'
   | 'field 0'
   | 'not UTF-8'
+  | 'control character'
   | 'nested too deep'
   | 'no JSON form'
   | 'entry without a value';
@@ -96,8 +97,13 @@ const kindsOf = (fields: Field[]) => fields.filter(({ number, type }) => KIND_TY
 export const messages = (fields: Field[], wanted: number) =>
   fields.filter(({ number, type }) => number === wanted && type === LENGTH).map(({ content }) => content);
 
+/** Whether control characters are let pass: an operator may write them, a peer may not. */
+let areControlsTaken = false;
+
 function checkText(bytes: Uint8Array): void {
   if (!isUtf8(bytes)) throw new Refused('not UTF-8');
+  if (areControlsTaken) return;
+  if (bytes.some((byte) => byte < 0x20 || byte === 0x7f)) throw new Refused('control character');
 }
 
 /** What keeps a Struct from being passed on; undefined if nothing does. */
@@ -109,6 +115,14 @@ export function whyRefused(bytes: Uint8Array): Reason | undefined {
     if (error instanceof Refused) return error.reason;
     throw error;
   }
+}
+
+/** The same of an operator's Struct. */
+export function whyOwnRefused(bytes: Uint8Array): Reason | undefined {
+  areControlsTaken = true;
+  const reason = whyRefused(bytes);
+  areControlsTaken = false;
+  return reason;
 }
 
 function checkStruct(bytes: Uint8Array, depth: number): void {

@@ -22,8 +22,8 @@ export type Step =
   | { request: HeaderPair[]; root: number; id: number }
   | { response: HeaderPair[]; stream: number }
   | { end: number }
-  /** An internal redirect: the stream ends, and its request comes once more as it went on. */
-  | { redirect: number; id: number }
+  /** The stream ends, and its request comes once more as it went on, perhaps to a filter of another configuration. */
+  | { redirect: number; id: number; root?: number }
   /** Contexts that the host never spoke of, or that ended. */
   | { unknown: number }
   | { direction: number }
@@ -95,10 +95,12 @@ export function generateProgram(random: Random, corpus: Uint8Array[]): Program {
   if (random.oneIn(3)) steps.push({ configure: anyConfig(random), id: id() });
   for (let count = 1 + random.below(10); count > 0; count--) {
     const kind = random.below(24);
-    if (kind < 9) steps.push({ request: anyHeaders(random), root: random.below(4), id: id() });
+    if (kind === 0) steps.push({ redirect: random.below(8), id: id() });
+    else if (kind < 9) steps.push({ request: anyHeaders(random), root: random.below(4), id: id() });
     else if (kind < 14) steps.push({ response: anyHeaders(random), stream: random.below(8) });
     else if (kind < 17) steps.push({ end: random.below(8) });
-    else if (kind === 17) steps.push({ redirect: random.below(8), id: id() });
+    else if (kind === 17)
+      steps.push({ redirect: random.below(8), id: id(), root: random.oneIn(2) ? 0 : random.below(4) });
     else if (kind === 18) steps.push({ unknown: id() });
     else if (kind === 19) steps.push({ endRoot: random.below(4) });
     else if (kind === 20) steps.push({ configure: anyConfig(random), id: id() });

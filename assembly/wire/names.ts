@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
-import { Ascii } from './memory/ascii';
+import { Ascii } from '../memory/ascii';
 
 /** Fields of metadata that say who a workload is, as Istio names them. */
 export const NAME: Ascii = 'NAME';
@@ -12,6 +12,8 @@ export const IDENTITY: Ascii = 'IDENTITY';
 export const OWNER: Ascii = 'OWNER';
 export const SERVICE_ACCOUNT: Ascii = 'SERVICE_ACCOUNT';
 export const TRUST_DOMAIN: Ascii = 'TRUST_DOMAIN';
+export const REGION: Ascii = 'REGION';
+export const AVAILABILITY_ZONE: Ascii = 'AVAILABILITY_ZONE';
 export const LABELS: Ascii = 'LABELS';
 
 /** Labels. */

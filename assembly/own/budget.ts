@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
-import * as fields from './fields';
-import { take } from './memory/arena';
-import { isText } from './memory/ascii';
-import { Slice, slice } from './memory/slice';
-import { Text } from './memory/text';
-import { closeEntry, gather, gatheredItems, ITEM_SIZE, readEntry } from './wire/canonical';
-import { varintSize, Writer } from './wire/protobuf';
-import { kindOf, STRUCT_FIELDS, STRUCT_KIND } from './wire/struct';
+import { take } from '../memory/arena';
+import { isText } from '../memory/ascii';
+import { Slice, slice } from '../memory/slice';
+import { Text } from '../memory/text';
+import * as fields from '../wire/names';
+import { varintSize, Writer } from '../wire/protobuf';
+import { kindOf, STRUCT_FIELDS, STRUCT_KIND } from '../wire/struct';
+import { closeStruct, countItems, gather, ITEM_SIZE, Items, readEntry } from '../wire/struct_fields';
 
 /**
  * What is left out of the own metadata where it is larger than a header may be: the largest fields first, but none of
@@ -37,17 +37,18 @@ let leftOutCount: u32 = 0;
 
 const writer = changetype<Writer>(memory.data(16, 8));
 const item = memory.data(16, 4);
+/** The fields at the top, and the members of one of them. */
+const outer = changetype<Items>(memory.data(8, 4));
+const inner = changetype<Items>(memory.data(8, 4));
 const key = slice(memory.data(8, 4));
 const around = slice(memory.data(8, 4));
 const value = slice(memory.data(8, 4));
 const members = slice(memory.data(8, 4));
 
-/** How many fields the last `cutToFit` left out. */
-export function fieldsLeftOut(): u32 {
-  return leftOutCount;
-}
+/** What `cutToFit` answers where the Struct cannot be cut down. */
+export const CANNOT: i32 = -1;
 
-/** Adds to a line the path of the field that was left out as number `index`, 0 the largest. */
+/** Adds to a line the path of the field that the last `cutToFit` left out as number `index`, 0 the largest. */
 export function addLeftOut(index: u32, line: Text): void {
   const candidate = candidateAt(index);
   if (candidate.aroundSize) {
@@ -59,30 +60,31 @@ export function addLeftOut(index: u32, line: Text): void {
   line.addQuoted(key);
 }
 
-/** Bytes that the arena must have for `cutToFit` of a Struct of `size` bytes: entries are at least 6 bytes long. */
-export function roomForCut(size: u32): usize {
-  return size * 2 + (size / 6) * (CANDIDATE_SIZE + 4 * ITEM_SIZE) + 64;
+/** Bytes that the arena must have for `cutToFit` of a Struct. */
+export function roomForCut(from: Slice): usize {
+  return from.size + countItems(from) * (CANDIDATE_SIZE + 2 * ITEM_SIZE) + 64;
 }
 
 /**
  * Leaves out of a canonical Struct what must be, for it to have `most` bytes or less; `out` is then what is left, in the
- * arena. False if that is not to be had without the fields that say who a workload is.
+ * arena, and the answer is how many fields were left out. CANNOT: what says who a workload is does not fit, or there is
+ * no room.
  */
-export function cutToFit(from: Slice, most: u32, out: Slice): bool {
+export function cutToFit(from: Slice, most: u32, out: Slice): i32 {
   leftOutCount = 0;
   candidateCount = 0;
-  candidates = take((from.size / 6) * CANDIDATE_SIZE);
+  candidates = take(countItems(from) * CANDIDATE_SIZE);
   const start = take(from.size);
-  if (!candidates || !start) return false;
+  if (!candidates || !start) return CANNOT;
   collect(from);
   sortCandidates();
   let size = from.size;
   while (size > most && leftOutCount < candidateCount) size -= candidateAt(leftOutCount++).cost;
-  if (size > most) return false;
+  if (size > most) return CANNOT;
   writer.open(start, from.size);
   write(from);
   out.set(writer.head, <u32>(start + from.size - writer.head));
-  return true;
+  return leftOutCount;
 }
 
 function candidateAt(index: u32): Candidate {
@@ -100,12 +102,11 @@ function readField(at: usize, size: u32): void {
 
 /** Notes all fields that may be left out. */
 function collect(from: Slice): void {
-  const items = gather(from.at, from.end(), 0, STRUCT_FIELDS);
-  const count = items ? gatheredItems() : 0;
+  const count = gather(from.at, from.end(), 0, STRUCT_FIELDS, outer) ? outer.count : 0;
   around.set(0, 0);
   for (let i: u32 = 0; i < count; i++) {
-    const at = load<usize>(items + i * ITEM_SIZE);
-    const size = load<u32>(items + i * ITEM_SIZE, 4);
+    const at = load<usize>(outer.item(i));
+    const size = load<u32>(outer.item(i), 4);
     readField(at, size);
     if (kindOf(value, members) == STRUCT_KIND && members.size > 0) collectMembers();
     else if (!isEssential()) addCandidate(at, size);
@@ -114,12 +115,11 @@ function collect(from: Slice): void {
 
 /** Notes the members of the field that was just read. */
 function collectMembers(): void {
-  const items = gather(members.at, members.end(), 3, STRUCT_FIELDS);
-  const count = items ? gatheredItems() : 0;
+  const count = gather(members.at, members.end(), 3, STRUCT_FIELDS, inner) ? inner.count : 0;
   around.copy(key);
   for (let i: u32 = 0; i < count; i++) {
-    const at = load<usize>(items + i * ITEM_SIZE);
-    const size = load<u32>(items + i * ITEM_SIZE, 4);
+    const at = load<usize>(inner.item(i));
+    const size = load<u32>(inner.item(i), 4);
     readField(at, size);
     if (!isEssential()) addCandidate(at, size);
   }
@@ -164,11 +164,11 @@ function isLeftOut(cost: u32, at: usize): bool {
 }
 
 function write(from: Slice): void {
-  const items = gather(from.at, from.end(), 0, STRUCT_FIELDS);
+  const count = gather(from.at, from.end(), 0, STRUCT_FIELDS, outer) ? outer.count : 0;
   around.set(0, 0);
-  for (let i = items ? gatheredItems() : 0; i-- > 0; ) {
-    const at = load<usize>(items + i * ITEM_SIZE);
-    const size = load<u32>(items + i * ITEM_SIZE, 4);
+  for (let i = count; i-- > 0; ) {
+    const at = load<usize>(outer.item(i));
+    const size = load<u32>(outer.item(i), 4);
     readField(at, size);
     const entryEnd = writer.head;
     if (kindOf(value, members) == STRUCT_KIND && members.size > 0) {
@@ -176,8 +176,7 @@ function write(from: Slice): void {
       const keySize = key.size;
       writeMembers();
       if (writer.head == entryEnd) continue;
-      writer.close(STRUCT_KIND, entryEnd);
-      closeEntry(writer, keyAt, keySize, entryEnd);
+      closeStruct(writer, keyAt, keySize, entryEnd);
     } else if (isEssential() || !isLeftOut(1 + varintSize(size) + size, at)) {
       writer.bytes(at, size);
       writer.close(STRUCT_FIELDS, entryEnd);
@@ -186,11 +185,11 @@ function write(from: Slice): void {
 }
 
 function writeMembers(): void {
-  const items = gather(members.at, members.end(), 3, STRUCT_FIELDS);
+  const count = gather(members.at, members.end(), 3, STRUCT_FIELDS, inner) ? inner.count : 0;
   around.copy(key);
-  for (let i = items ? gatheredItems() : 0; i-- > 0; ) {
-    const at = load<usize>(items + i * ITEM_SIZE);
-    const size = load<u32>(items + i * ITEM_SIZE, 4);
+  for (let i = count; i-- > 0; ) {
+    const at = load<usize>(inner.item(i));
+    const size = load<u32>(inner.item(i), 4);
     readField(at, size);
     if (!isEssential() && isLeftOut(1 + varintSize(size) + size, at)) continue;
     const entryEnd = writer.head;

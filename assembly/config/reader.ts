@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
-import * as log from './host/log';
-import { Ascii, bytesOf, isText, sizeOf } from './memory/ascii';
-import { takeFor } from './memory/blocks';
-import { SLICE_SIZE, Slice, slice } from './memory/slice';
-import { Text } from './memory/text';
-import * as json from './wire/json';
+import * as log from '../host/log';
+import { Ascii, bytesOf, sizeOf } from '../memory/ascii';
+import { allocateFor } from '../memory/blocks';
+import { SLICE_SIZE, Slice, sameBytes, slice } from '../memory/slice';
+import { Text } from '../memory/text';
+import * as json from '../wire/json';
 
 /**
  * Reading a configuration value by value, and saying what is wrong with one: where it stands, as a path and in bytes.
- * Which fields there are, and what they mean, is in config.ts.
+ * Which fields there are, and what they mean, is in config.ts and lists.ts.
  */
 
 /** A field that nobody knows. */
@@ -23,9 +23,6 @@ const pathRoom = memory.data(192);
 
 /** The key that was read last. */
 export const key = slice(memory.data(8, 4));
-/** The string that was read last, without quotes and escapes. */
-export const text = slice(memory.data(8, 4));
-
 /** The block that lives as long as the configuration: what is read is kept for it. */
 let keeper: usize = 0;
 
@@ -43,7 +40,7 @@ export function stepBack(size: u32): void {
 
 /** A block for what is read, of `size` bytes; 0 if there is no memory. */
 export function keepRoom(size: usize): usize {
-  return takeFor(keeper, size);
+  return allocateFor(keeper, size);
 }
 
 /** Whether the key that was just read is this name, in snake_case or in camelCase. */
@@ -90,55 +87,108 @@ export function skipNull(): bool {
   return true;
 }
 
-/** Where the text begins that was read last. */
-export let textOffset: u32 = 0;
-
-/** Reads a string that is not empty, as `text`. */
-export function readText(): bool {
+/** Reads a string that is not empty; `text` is then its bytes, without quotes and escapes. */
+export function readText(text: Slice): bool {
   if (!expect(json.STRING)) return false;
-  textOffset = json.offset();
+  const offset = json.offset();
   if (!json.readString(text)) return malformed();
-  return text.size > 0 || refuse(textOffset, 'must not be empty');
+  return text.size > 0 || refuse(offset, 'must not be empty');
 }
 
-/** The number that was read last. */
-export let number: u32 = 0;
+/** The answer of `readNumber` and `readBool` where there was none, and the reason is in the log. */
+export const REFUSED: i32 = -1;
 
-/** Reads a whole number from `least` to `most`, as `number`. */
-export function readNumber(least: u32, most: u32): bool {
-  if (!expect(json.NUMBER)) return false;
+/** Reads a whole number from `least` to `most`. */
+export function readNumber(least: u32, most: u32): i32 {
+  if (!expect(json.NUMBER)) return REFUSED;
   const offset = json.offset();
-  number = json.readWhole();
-  if (!isWellFormed()) return false;
-  if (number >= least && number <= most) return true;
+  const number = json.readWhole();
+  if (!isWellFormed()) return REFUSED;
+  if (number >= least && number <= most) return <i32>number;
   const message = refusal(offset);
   message.add('must be a whole number from ');
   message.addNumber(least);
   message.add(' to ');
   message.addNumber(most);
   log.error();
-  return false;
+  return REFUSED;
 }
 
-/** The boolean that was read last. */
-export let flag: bool = false;
+/** Reads a boolean: 0 or 1. */
+export function readBool(): i32 {
+  if (!expect(json.BOOL)) return REFUSED;
+  const isTrue = json.readBool();
+  return isWellFormed() ? <i32>isTrue : REFUSED;
+}
 
-/** Reads a boolean, as `flag`. */
-export function readBool(): bool {
-  if (!expect(json.BOOL)) return false;
-  flag = json.readBool();
+/** The most texts in a list. */
+const MOST_TEXTS: u32 = 100;
+
+/** A list of texts: `at` is slices in a row. */
+@unmanaged
+export class Texts {
+  at: usize;
+  count: u32;
+
+  get(index: u32): Slice {
+    return slice(this.at + index * <u32>SLICE_SIZE);
+  }
+}
+
+/** Reads a list of texts, each of them once, and keeps it as long as the configuration. */
+export function readTexts(texts: Texts): bool {
+  if (!expect(json.ARRAY)) return false;
+  texts.at = keepRoom(MOST_TEXTS * <u32>SLICE_SIZE);
+  texts.count = 0;
+  if (!texts.at) return refuse(json.offset(), 'does not fit into memory');
+  let index: u32 = 0;
+  json.enter();
+  while (json.nextElement()) {
+    const size = stepInto(index);
+    if (index++ == MOST_TEXTS) return refuse(json.offset(), 'is one too many: there may be 100');
+    const text = texts.get(texts.count);
+    if (!readText(text)) return false;
+    if (!isListed(texts, text)) {
+      const copy = kept(text);
+      if (!copy) return false;
+      text.copy(copy);
+      texts.count++;
+    }
+    stepBack(size);
+  }
   return isWellFormed();
 }
 
-/** Reads a field name as RFC 9110 has it, as `text`, in lower case as HTTP/2 wants it. */
-export function readHeaderName(): bool {
-  if (!readText()) return false;
-  for (let at = text.at; at < text.end(); at++) {
+function isListed(texts: Texts, text: Slice): bool {
+  for (let i: u32 = 0; i < texts.count; i++) {
+    if (sameBytes(texts.get(i), text)) return true;
+  }
+  return false;
+}
+
+/** A text, kept as long as the configuration; null, with the reason in the log, if there is no memory. */
+export function kept(text: Slice): Slice | null {
+  const at = keepRoom(SLICE_SIZE + text.size);
+  if (!at) {
+    refuse(json.offset(), 'does not fit into memory');
+    return null;
+  }
+  memory.copy(at + SLICE_SIZE, text.at, text.size);
+  const copy = slice(at);
+  copy.set(at + SLICE_SIZE, text.size);
+  return copy;
+}
+
+/** Reads a field name as RFC 9110 has it, in lower case as HTTP/2 wants it. */
+export function readHeaderName(name: Slice): bool {
+  const offset = json.offset();
+  if (!readText(name)) return false;
+  for (let at = name.at; at < name.end(); at++) {
     const byte: u32 = load<u8>(at);
-    if (!isTokenByte(byte)) return refuse(textOffset, 'is not a valid header name');
+    if (!isTokenByte(byte)) return refuse(offset, 'is not a valid header name');
     if (byte >= 0x41 && byte <= 0x5a) store<u8>(at, <u8>(byte | 0x20));
   }
-  return !isReserved() || refuse(textOffset, 'is a header that HTTP itself needs');
+  return !isReserved(name) || refuse(offset, 'is a header that has another use');
 }
 
 function isTokenByte(byte: u32): bool {
@@ -149,34 +199,27 @@ function isTokenByte(byte: u32): bool {
   return (byte >= 0x23 && byte <= 0x27) || byte == 0x2a || byte == 0x2b || byte == 0x2d || byte == 0x2e;
 }
 
-/** Headers that frame a message or say where it goes: to strip or overwrite one would break the request itself. */
-function isReserved(): bool {
-  return (
-    isText(text, 'host') ||
-    isText(text, 'connection') ||
-    isText(text, 'content-length') ||
-    isText(text, 'content-type') ||
-    isText(text, 'keep-alive') ||
-    isText(text, 'proxy-connection') ||
-    isText(text, 'te') ||
-    isText(text, 'trailer') ||
-    isText(text, 'transfer-encoding') ||
-    isText(text, 'upgrade')
-  );
+/**
+ * Headers that frame a message or say where it goes (to strip or overwrite one would break the request itself), and
+ * headers that carry what is somebody else's: credentials, cookies, traces, addresses.
+ */
+const RESERVED: Ascii =
+  'accept accept-encoding authorization b3 baggage connection content-encoding content-length content-type cookie date expect forwarded grpc-message grpc-status host keep-alive location proxy-authenticate proxy-authorization proxy-connection server set-cookie te trailer traceparent tracestate transfer-encoding upgrade via www-authenticate x-forwarded-client-cert x-forwarded-for x-forwarded-host x-forwarded-proto x-request-id ';
+
+function isReserved(name: Slice): bool {
+  const end = bytesOf(RESERVED) + sizeOf(RESERVED);
+  let at = bytesOf(RESERVED);
+  while (at < end) {
+    const begin = at;
+    while (load<u8>(at) != 0x20) at++;
+    reserved.set(begin, <u32>(at - begin));
+    if (sameBytes(reserved, name)) return true;
+    at++;
+  }
+  return false;
 }
 
-/** `text`, kept as long as the configuration; null if there is no memory. */
-export function kept(): Slice | null {
-  const at = takeFor(keeper, SLICE_SIZE + text.size);
-  if (!at) {
-    refuse(textOffset, 'does not fit into memory');
-    return null;
-  }
-  memory.copy(at + SLICE_SIZE, text.at, text.size);
-  const copy = slice(at);
-  copy.set(at + SLICE_SIZE, text.size);
-  return copy;
-}
+const reserved = slice(memory.data(8, 4));
 
 export function expect(kind: u32): bool {
   const found = json.peek();

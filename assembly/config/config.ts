@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the metadata-exchange authors
+
+import { name } from '../host/names';
+import { reserve } from '../memory/arena';
+import { isText } from '../memory/ascii';
+import { allocateFor } from '../memory/blocks';
+import { Slice, sameBytes, slice } from '../memory/slice';
+import { Text } from '../memory/text';
+import * as json from '../wire/json';
+import * as names from '../wire/names';
+import { looksLikeStruct, roomForJson, toJson } from '../wire/struct_json';
+import * as lists from './lists';
+import { Lists } from './lists';
+import {
+  begin,
+  expect,
+  isNamed,
+  isNew,
+  isWellFormed,
+  keepRoom,
+  kept,
+  key,
+  malformed,
+  REFUSED,
+  readBool,
+  readHeaderName,
+  readNumber,
+  readText,
+  readTexts,
+  refuse,
+  skipNull,
+  step,
+  stepBack,
+  stepInto,
+  Texts,
+  UNKNOWN,
+} from './reader';
+
+/**
+ * The plugin's configuration: JSON, as text or as a google.protobuf.Struct, of the shape that Istio's native filter
+ * takes (io.istio.http.peer_metadata.Config), with fields of our own beside it. docs/configuration.schema.json
+ * describes it.
+ */
+
+/**
+ * What follows from the verdict on a peer's claims (peers/verify.ts). OFF: there is none. MARK: it is published beside
+ * the peer. ENFORCE: a peer whose claims are wrong is not published. REQUIRE: only one whose claims are proven is.
+ */
+export const OFF: u32 = 0;
+export const MARK: u32 = 1;
+export const ENFORCE: u32 = 2;
+export const REQUIRE: u32 = 3;
+
+/** Claims that are compared: a set of these. */
+export const VERIFIES_NAMESPACE: u32 = 1;
+export const VERIFIES_ACCOUNT: u32 = 2;
+export const VERIFIES_TRUST_DOMAIN: u32 = 4;
+export const VERIFIES_IDENTITY: u32 = 8;
+const VERIFIES_ALL: u32 = 15;
+
+@unmanaged
+export class Config {
+  /** The header that carries metadata. */
+  metadataHeader: Slice;
+  /** The header that carries the node's key. */
+  idHeader: Slice;
+  /** Under which name filter state keeps what the first run decided (runs.ts): one for each pair of headers. */
+  firstRun: Slice;
+  /** Where in the node's metadata our own stands. */
+  metadataKey: Slice;
+  /** Whether the node's cluster, and not its id, is what we call ourselves. */
+  usesCluster: bool;
+  /** What streams do; null: by the direction of their listener. */
+  lists: Lists | null;
+  /** The most bytes of a header's value, our own and a peer's. */
+  maxHeaderSize: u32;
+  /** The most peers that are kept; 0: none. */
+  maxPeerCacheSize: u32;
+  /** The paths of the fields that are sent; null: all are. */
+  fields: Texts | null;
+  /** Whether the headers are Istio's and the own metadata is made as Istio's native filter makes it (own/istio.ts). */
+  speaksIstio: bool;
+  /** Labels that are sent beside those that Istio's dialect has. */
+  labels: Texts | null;
+  /** OFF, MARK, ENFORCE or REQUIRE. */
+  verification: u32;
+  /** The claims that are compared. */
+  verifies: u32;
+  /** Trust domains that peers may be of; null: our own certificate's. */
+  trustDomains: Texts | null;
+}
+
+const DEFAULT_METADATA_HEADER: Slice = name('x-istio-peer-metadata');
+const DEFAULT_ID_HEADER: Slice = name('x-istio-peer-id');
+const ISTIO_METADATA_HEADER: Slice = name('x-envoy-peer-metadata');
+const ISTIO_ID_HEADER: Slice = name('x-envoy-peer-metadata-id');
+const DEFAULT_METADATA_KEY: Slice = name('istio.io/metadata');
+
+const text = slice(memory.data(8, 4));
+
+/**
+ * Reads a configuration, and keeps it for as long as `owner` lives (memory/blocks.ts). An empty text is the default
+ * configuration. If anything is wrong, the reason is logged, with the field's path and the offset in bytes, and the
+ * answer is null.
+ */
+export function readConfig(source: Slice, owner: usize): Config | null {
+  const at = allocateFor(owner, offsetof<Config>());
+  if (!at) return null;
+  begin(source, owner);
+  const config = changetype<Config>(at);
+  memory.fill(at, 0, offsetof<Config>());
+  config.metadataHeader = DEFAULT_METADATA_HEADER;
+  config.idHeader = DEFAULT_ID_HEADER;
+  config.metadataKey = DEFAULT_METADATA_KEY;
+  config.maxHeaderSize = 8192;
+  config.maxPeerCacheSize = 500;
+  config.verification = OFF;
+  config.verifies = VERIFIES_ALL;
+  if (source.size > 0 && !readSource(config, source, owner)) return null;
+  return nameFirstRun(config) ? config : null;
+}
+
+function readSource(config: Config, source: Slice, owner: usize): bool {
+  if (looksLikeStruct(source)) {
+    if (!reserve(roomForJson(source.size) * 2) || !toJson(source, source)) return false;
+    begin(source, owner);
+  }
+  if (!readFields(config) || !(json.finish() || malformed())) return false;
+  if (config.speaksIstio) speakIstio(config);
+  return (
+    !sameBytes(config.metadataHeader, config.idHeader) ||
+    refuse(0, 'headers.metadata and headers.id must be two different headers')
+  );
+}
+
+const FIRST_RUN: Slice = name('envoy.wasm.metadata_exchange.first_run.');
+
+/** Names the filter state of first runs: the same for configurations with the same two headers. */
+function nameFirstRun(config: Config): bool {
+  const room = FIRST_RUN.size + 8;
+  const at = keepRoom(offsetof<Slice>() + offsetof<Text>() + room);
+  if (!at) return false;
+  const line = changetype<Text>(at + offsetof<Slice>());
+  line.open(at + offsetof<Slice>() + offsetof<Text>(), room);
+  line.addBytes(FIRST_RUN.at, FIRST_RUN.size);
+  line.addHex(mixed(mixed(2166136261, config.metadataHeader), config.idHeader));
+  config.firstRun = slice(at);
+  config.firstRun.set(line.at, line.size);
+  return true;
+}
+
+/** FNV-1a over bytes and one more, that ends them. */
+function mixed(hash: u32, bytes: Slice): u32 {
+  for (let at = bytes.at; at < bytes.end(); at++) hash = (hash ^ load<u8>(at)) * 16777619;
+  return (hash ^ 0xff) * 16777619;
+}
+
+/** Where no other headers are named, Istio's are meant. */
+function speakIstio(config: Config): void {
+  if (config.metadataHeader == DEFAULT_METADATA_HEADER) config.metadataHeader = ISTIO_METADATA_HEADER;
+  if (config.idHeader == DEFAULT_ID_HEADER) config.idHeader = ISTIO_ID_HEADER;
+}
+
+function readFields(config: Config): bool {
+  if (!expect(json.OBJECT)) return false;
+  let seen: u32 = 0;
+  json.enter();
+  while (json.nextMember(key)) {
+    const size = step();
+    const field = fieldNumber();
+    if (!isNew(field, seen)) return false;
+    seen |= 1 << field;
+    if (!skipNull() && !readField(config, field)) return false;
+    stepBack(size);
+  }
+  return isWellFormed();
+}
+
+const HEADERS: u32 = 1;
+const METADATA_KEY: u32 = 2;
+const NODE_KEY: u32 = 3;
+const DOWNSTREAM_DISCOVERY: u32 = 4;
+const UPSTREAM_DISCOVERY: u32 = 5;
+const DOWNSTREAM_PROPAGATION: u32 = 6;
+const UPSTREAM_PROPAGATION: u32 = 7;
+const MAX_HEADER_SIZE: u32 = 8;
+const MAX_PEER_CACHE_SIZE: u32 = 9;
+const METADATA_FIELDS: u32 = 10;
+const DIALECT: u32 = 11;
+const ADDITIONAL_LABELS: u32 = 12;
+const SHARED_WITH_UPSTREAM: u32 = 13;
+const VERIFY_PEER: u32 = 14;
+
+function fieldNumber(): u32 {
+  if (isText(key, 'headers')) return HEADERS;
+  if (isNamed('metadata_key')) return METADATA_KEY;
+  if (isNamed('node_key')) return NODE_KEY;
+  if (isNamed('downstream_discovery')) return DOWNSTREAM_DISCOVERY;
+  if (isNamed('upstream_discovery')) return UPSTREAM_DISCOVERY;
+  if (isNamed('downstream_propagation')) return DOWNSTREAM_PROPAGATION;
+  if (isNamed('upstream_propagation')) return UPSTREAM_PROPAGATION;
+  if (isNamed('max_header_size')) return MAX_HEADER_SIZE;
+  if (isNamed('max_peer_cache_size')) return MAX_PEER_CACHE_SIZE;
+  if (isNamed('metadata_fields')) return METADATA_FIELDS;
+  if (isText(key, 'dialect')) return DIALECT;
+  if (isNamed('additional_labels')) return ADDITIONAL_LABELS;
+  if (isNamed('shared_with_upstream')) return SHARED_WITH_UPSTREAM;
+  if (isNamed('verify_peer')) return VERIFY_PEER;
+  return UNKNOWN;
+}
+
+function readField(config: Config, field: u32): bool {
+  const offset = json.offset();
+  if (field == HEADERS) return readHeaders(config);
+  if (field == METADATA_KEY) {
+    if (!readText(text)) return false;
+    const copy = kept(text);
+    if (!copy) return false;
+    config.metadataKey = copy;
+    return true;
+  }
+  if (field == NODE_KEY) {
+    if (!readText(text)) return false;
+    config.usesCluster = isText(text, 'cluster');
+    return config.usesCluster || isText(text, 'id') || refuse(offset, 'must be "id" or "cluster"');
+  }
+  if (field == MAX_HEADER_SIZE) {
+    const number = readNumber(1, 65536);
+    config.maxHeaderSize = number;
+    return number != REFUSED;
+  }
+  if (field == MAX_PEER_CACHE_SIZE) {
+    const number = readNumber(0, 4096);
+    config.maxPeerCacheSize = number;
+    return number != REFUSED;
+  }
+  if (field == METADATA_FIELDS) {
+    config.fields = newTexts();
+    return readInto(config.fields);
+  }
+  if (field == ADDITIONAL_LABELS) {
+    config.labels = newTexts();
+    return readInto(config.labels);
+  }
+  if (field == DIALECT) {
+    if (!readText(text)) return false;
+    config.speaksIstio = isText(text, 'istio');
+    return config.speaksIstio || isText(text, 'generic') || refuse(offset, 'must be "generic" or "istio"');
+  }
+  if (field == VERIFY_PEER) return readVerifyPeer(config);
+  if (field == SHARED_WITH_UPSTREAM) {
+    const isTrue = readBool();
+    return isTrue == 0 || (isTrue != REFUSED && refuse(offset, lists.NO_UPSTREAM_STATE));
+  }
+  return readMethods(config, field - DOWNSTREAM_DISCOVERY);
+}
+
+/** Reads a list of methods. As soon as one list is there, even an empty one, the lists alone decide what streams do. */
+function readMethods(config: Config, number: u32): bool {
+  if (!config.lists) {
+    const at = keepRoom(offsetof<Lists>());
+    if (!at) return refuse(json.offset(), 'does not fit into memory');
+    memory.fill(at, 0, offsetof<Lists>());
+    config.lists = changetype<Lists>(at);
+  }
+  return lists.readList(changetype<Lists>(config.lists), number);
+}
+
+function newTexts(): Texts | null {
+  const at = keepRoom(offsetof<Texts>());
+  return at ? changetype<Texts>(at) : null;
+}
+
+function readInto(texts: Texts | null): bool {
+  return texts ? readTexts(texts) : refuse(json.offset(), 'does not fit into memory');
+}
+
+const VERIFY_MODE: u32 = 1;
+const VERIFY_TRUST_DOMAINS: u32 = 2;
+const VERIFY_FIELDS: u32 = 3;
+
+function readVerifyPeer(config: Config): bool {
+  if (!expect(json.OBJECT)) return false;
+  let seen: u32 = 0;
+  json.enter();
+  while (json.nextMember(key)) {
+    const size = step();
+    let field = isText(key, 'mode') ? VERIFY_MODE : UNKNOWN;
+    if (isNamed('trust_domains')) field = VERIFY_TRUST_DOMAINS;
+    if (isText(key, 'fields')) field = VERIFY_FIELDS;
+    if (!isNew(field, seen)) return false;
+    seen |= 1 << field;
+    if (!skipNull()) {
+      if (field == VERIFY_MODE) {
+        if (!readMode(config)) return false;
+      } else if (field == VERIFY_FIELDS) {
+        if (!readClaims(config)) return false;
+      } else {
+        config.trustDomains = newTexts();
+        if (!readInto(config.trustDomains)) return false;
+      }
+    }
+    stepBack(size);
+  }
+  return isWellFormed();
+}
+
+function readMode(config: Config): bool {
+  const offset = json.offset();
+  if (!readText(text)) return false;
+  if (isText(text, 'off')) config.verification = OFF;
+  else if (isText(text, 'mark')) config.verification = MARK;
+  else if (isText(text, 'enforce')) config.verification = ENFORCE;
+  else if (isText(text, 'require')) config.verification = REQUIRE;
+  else return refuse(offset, 'must be "off", "mark", "enforce" or "require"');
+  return true;
+}
+
+/** The list of the claims that are compared. */
+function readClaims(config: Config): bool {
+  if (!expect(json.ARRAY)) return false;
+  config.verifies = 0;
+  let index: u32 = 0;
+  json.enter();
+  while (json.nextElement()) {
+    const size = stepInto(index++);
+    const offset = json.offset();
+    if (!readText(text)) return false;
+    if (isText(text, names.NAMESPACE)) config.verifies |= VERIFIES_NAMESPACE;
+    else if (isText(text, names.SERVICE_ACCOUNT)) config.verifies |= VERIFIES_ACCOUNT;
+    else if (isText(text, names.TRUST_DOMAIN)) config.verifies |= VERIFIES_TRUST_DOMAIN;
+    else if (isText(text, names.IDENTITY)) config.verifies |= VERIFIES_IDENTITY;
+    else return refuse(offset, 'is not a claim that certificates prove');
+    stepBack(size);
+  }
+  return isWellFormed();
+}
+
+const HEADERS_METADATA: u32 = 1;
+const HEADERS_ID: u32 = 2;
+
+function readHeaders(config: Config): bool {
+  if (!expect(json.OBJECT)) return false;
+  let seen: u32 = 0;
+  json.enter();
+  while (json.nextMember(key)) {
+    const size = step();
+    const field = isText(key, 'metadata') ? HEADERS_METADATA : isText(key, 'id') ? HEADERS_ID : UNKNOWN;
+    if (!isNew(field, seen)) return false;
+    seen |= 1 << field;
+    if (!skipNull()) {
+      if (!readHeaderName(text)) return false;
+      const copy = kept(text);
+      if (!copy) return false;
+      if (field == HEADERS_METADATA) config.metadataHeader = copy;
+      else config.idHeader = copy;
+    }
+    stepBack(size);
+  }
+  return isWellFormed();
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the metadata-exchange authors
+
+import {
+  DOWNSTREAM,
+  DOWNSTREAM_ID,
+  DOWNSTREAM_LOCAL_URI,
+  DOWNSTREAM_PEER_URI,
+  DOWNSTREAM_VERIFIED,
+  UPSTREAM,
+  UPSTREAM_ID,
+  UPSTREAM_LOCAL_URI,
+  UPSTREAM_PEER_URI,
+  UPSTREAM_VERIFIED,
+} from '../host/names';
+import { allocate } from '../memory/blocks';
+import { SLICE_SIZE, Slice, slice } from '../memory/slice';
+
+/** Who stands on the other side of a stream. Methods find a peer (methods.ts), and publish.ts passes it on. */
+@unmanaged
+export class Peer {
+  /** What it says of itself: a serialized google.protobuf.Struct that any reader in Envoy can take. Size 0: nothing. */
+  struct: Slice;
+  /** What it calls itself. Size 0: nothing. */
+  id: Slice;
+  /** The method that found it (config/lists.ts); 0: nobody was found. */
+  method: u32;
+
+  /** Makes it nobody. */
+  clear(): void {
+    this.struct.set(0, 0);
+    this.id.set(0, 0);
+    this.method = 0;
+  }
+}
+
+/** A peer that can be filled again and again: for module variables only. */
+export function newPeer(): Peer {
+  const at = allocate(offsetof<Peer>() + 2 * SLICE_SIZE);
+  const peer = changetype<Peer>(at);
+  peer.struct = slice(at + offsetof<Peer>());
+  peer.id = slice(at + offsetof<Peer>() + SLICE_SIZE);
+  peer.clear();
+  return peer;
+}
+
+/** A side of a stream: the filter state that tells of the peer there, and where the host shows certificates. */
+@unmanaged
+export class Side {
+  struct: Slice;
+  id: Slice;
+  verified: Slice;
+  peerUri: Slice;
+  localUri: Slice;
+}
+
+export const CLIENT: Side = newSide(
+  DOWNSTREAM,
+  DOWNSTREAM_ID,
+  DOWNSTREAM_VERIFIED,
+  DOWNSTREAM_PEER_URI,
+  DOWNSTREAM_LOCAL_URI,
+);
+export const SERVER: Side = newSide(UPSTREAM, UPSTREAM_ID, UPSTREAM_VERIFIED, UPSTREAM_PEER_URI, UPSTREAM_LOCAL_URI);
+
+function newSide(struct: Slice, id: Slice, verified: Slice, peerUri: Slice, localUri: Slice): Side {
+  const side = changetype<Side>(allocate(offsetof<Side>()));
+  side.struct = struct;
+  side.id = id;
+  side.verified = verified;
+  side.peerUri = peerUri;
+  side.localUri = localUri;
+  return side;
+}

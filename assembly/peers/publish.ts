@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the metadata-exchange authors
+
+import { Config, ENFORCE, OFF, REQUIRE } from '../config/config';
+import { MISMATCH_TEXT, UNVERIFIED_TEXT, VERIFIED_TEXT } from '../host/names';
+import * as properties from '../host/properties';
+import { Slice, slice } from '../memory/slice';
+import { count } from '../metrics/metrics';
+import { MISMATCHES, UNVERIFIED } from '../metrics/table';
+import { Peer, Side } from './peer';
+import * as verdicts from './verify';
+
+/** The one place where a peer is passed on to the other filters, as filter state. */
+
+const earlier = slice(memory.data(8, 4));
+const nothing = slice(memory.data(8, 4));
+
+/**
+ * Publishes a peer that was found: its Struct, its id and the verdict on both change together. Whether both Struct and
+ * id were published.
+ *
+ * `replaces`: whether another peer may have been published on this side before. Then what this one does not say is
+ * cleared. Filter state cannot be deleted: a cleared string reads as empty, a cleared Struct as `{}`.
+ */
+export function publish(side: Side, peer: Peer, config: Config, replaces: bool): bool {
+  let isStructPublished = peer.struct.size > 0;
+  let isIdPublished = peer.id.size > 0;
+  if (config.verification != OFF) {
+    const verdict = verdicts.verify(peer, side, config);
+    properties.set(side.verified, textOf(verdict));
+    if (verdict == verdicts.MISMATCH) count(MISMATCHES);
+    else if (verdict == verdicts.UNVERIFIED) count(UNVERIFIED);
+    const isWrong = verdict == verdicts.MISMATCH && config.verification >= ENFORCE;
+    const isUnproven = verdict != verdicts.VERIFIED;
+    if (isWrong || (isUnproven && config.verification == REQUIRE)) isStructPublished = false;
+    if (isUnproven && config.verification >= ENFORCE) isIdPublished = false;
+  } else if (replaces) {
+    clearText(side.verified);
+  }
+  if (isStructPublished) properties.set(side.struct, peer.struct);
+  else if (replaces) clearText(side.struct);
+  if (isIdPublished) properties.set(side.id, peer.id);
+  else if (replaces) clearText(side.id);
+  return isStructPublished && isIdPublished;
+}
+
+/** Whether a peer was published on a side. */
+export function isPublished(side: Side): bool {
+  return (
+    (properties.get(side.struct, earlier) && earlier.size > 0) || (properties.get(side.id, earlier) && earlier.size > 0)
+  );
+}
+
+/** Whether a peer was published on a side with its id. */
+export function isIdPublished(side: Side): bool {
+  return properties.get(side.id, earlier) && earlier.size > 0;
+}
+
+/** Clears what an earlier run published on a side. */
+export function clearPublished(side: Side): void {
+  clearText(side.struct);
+  clearText(side.id);
+  clearText(side.verified);
+}
+
+function clearText(name: Slice): void {
+  if (properties.get(name, earlier) && earlier.size > 0) properties.set(name, nothing);
+}
+
+function textOf(verdict: u32): Slice {
+  if (verdict == verdicts.VERIFIED) return VERIFIED_TEXT;
+  return verdict == verdicts.MISMATCH ? MISMATCH_TEXT : UNVERIFIED_TEXT;
+}
