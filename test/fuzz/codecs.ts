@@ -108,6 +108,13 @@ export class Codecs {
     return leftOut >= 0 ? { bytes: this.output(1), leftOut } : undefined;
   }
 
+  /** The namespace that the OWNER of a Struct names; undefined if it names none. */
+  namespaceOf(bytes: Uint8Array): Uint8Array | undefined {
+    return this.call.namespaceOf(this.slice(0, this.put(bytes), bytes.length), this.slice(1))
+      ? this.output(1)
+      : undefined;
+  }
+
   readNode(bytes: Uint8Array, key: Uint8Array): { id: Uint8Array; cluster: Uint8Array; value: Uint8Array } | undefined {
     const keySlice = this.slice(1, this.put(key, this.end - bytes.length), key.length);
     const at = this.put(bytes);

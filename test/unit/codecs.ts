@@ -38,6 +38,7 @@ export {
   readString,
 } from '../../assembly/wire/json';
 export { readNode } from '../../assembly/wire/node';
+export { namespaceOf } from '../../assembly/wire/owner';
 export { faultOf, kindOf } from '../../assembly/wire/struct';
 export { hasControlCharacter, isUtf8 } from '../../assembly/wire/utf8';
 

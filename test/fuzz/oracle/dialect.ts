@@ -2,7 +2,7 @@
 import protobuf from 'protobufjs';
 import { attempt, fieldsOf, kindOf, messages, NOTHING } from './struct.ts';
 
-/** What Istio's native filter says of a node, said a second time: assembly/dialect.ts, on maps instead of bytes. */
+/** What Istio's native filter says of a node, said a second time: assembly/own/istio.ts, on maps instead of bytes. */
 
 const [STRING, STRUCT] = [3, 5];
 const PLAIN = ['NAME', 'NAMESPACE', 'WORKLOAD_NAME', 'CLUSTER_ID', 'IDENTITY'];
@@ -62,6 +62,13 @@ export function ownerTypeOf(metadata: Map<string, Uint8Array>): string | undefin
   const [owner, workload] = [textOf(metadata, 'OWNER'), textOf(metadata, 'WORKLOAD_NAME')];
   const before = owner.slice(0, Math.max(0, owner.length - workload.length - 2));
   return /\/(deployment|pod|job|cronjob)$/.exec(before)?.[1];
+}
+
+/** The namespace that OWNER names. */
+export function ownerNamespaceOf(metadata: Map<string, Uint8Array>): Uint8Array | undefined {
+  const [, ...rest] = textOf(metadata, 'OWNER').split('/namespaces/');
+  const namespace = rest.length > 0 ? rest.join('/namespaces/').split('/')[0] : '';
+  return namespace === '' ? undefined : Buffer.from(namespace, 'latin1');
 }
 
 function ownerOf(metadata: Map<string, Uint8Array>): Uint8Array | undefined {

@@ -3,6 +3,7 @@ import protobuf from 'protobufjs';
 import { protobufjsTakes } from '../../support/struct.ts';
 import { anyForm, type Random } from '../../unit/random.ts';
 import { Codecs } from '../codecs.ts';
+import { ownerNamespaceOf, readStruct } from '../oracle/dialect.ts';
 import { canonical, kindOf, readNode, Struct, whyRefused } from '../oracle/struct.ts';
 import { type Builds, mutated, same, sameBytes, type Target } from '../target.ts';
 
@@ -61,6 +62,7 @@ export class StructTarget implements Target {
     same('kind', value.kind, expectedValue.kind);
     if (value.kind === 3 || value.kind > 4) sameBytes('content', value.content, expectedValue.content);
 
+    sameBytes('namespace of OWNER', codecs.namespaceOf(input), ownerNamespaceOf(readStruct(input)));
     this.checkNode(input, KEY);
     const inNode = protobuf.Writer.create().uint32(0x0a).string('id').uint32(0x1a).bytes(input).finish();
     this.checkNode(inNode, input[1] === 0 ? Buffer.alloc(0) : input.slice(4, 4 + (input[3] ?? 0)));
@@ -91,6 +93,7 @@ export function generateStruct(random: Random, corpus: Uint8Array[]): Uint8Array
   if (kind < 14 && corpus.length > 0) return mutated(random, random.pick(corpus), corpus);
   if (kind === 14) return nested(random);
   if (kind === 15) return node(random);
+  if (kind === 16) return owner(random);
   return message(random, STRUCT, 4, random.pick([Number.POSITIVE_INFINITY, 60, 20, 6]));
 }
 
@@ -124,6 +127,16 @@ function node(random: Random): Uint8Array {
   for (let i = random.below(3); i > 0; i--) writer.uint32(0x1a).bytes(Struct.encode(metadata).finish());
   if (random.oneIn(2)) writer.uint32(0x32).string('build').uint32(0x3a).bytes(random.bytes(9));
   return writer.finish();
+}
+
+/** A Struct whose OWNER may name a namespace. */
+function owner(random: Random): Uint8Array {
+  const text = Array.from({ length: random.below(6) }, () =>
+    random.pick(['kubernetes://apis', '/namespaces/', '/namespaces', '/', 'default', '/deployments/a', '']),
+  ).join('');
+  const key = random.pick(['OWNER', 'OWNER', 'OWNER', 'NAME']);
+  const writer = protobuf.Writer.create().uint32(0x0a).fork().uint32(0x0a).string(key);
+  return writer.uint32(0x12).fork().uint32(0x1a).string(text).ldelim().ldelim().finish();
 }
 
 const [STRUCT, ENTRY, VALUE, LIST] = [0, 1, 2, 3];
