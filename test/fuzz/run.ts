@@ -145,7 +145,10 @@ export const UNREACHABLE: [pattern: RegExp, reason: string][] = [
   [/canonical\/canonical: if \(!start\) return FAILED;: true$/, 'roomForCanonical was reserved before'],
   [/struct_fields\/gather: if \(!items\.at\) return false;: true$/, 'room for all items was reserved before'],
   [/struct_fields\/gather: if \(depth > MOST_NESTING\) return false;: true$/, 'who asks has compared the depth'],
-  [/baggage\/writeStruct: if \(!start\) return REFUSED;: true$/, 'only baggage of more than 40 kB could, which no program here has'],
+  [
+    /baggage\/writeStruct: if \(!start\) return REFUSED;: true$/,
+    'only baggage of more than 40 kB could, which no program here has',
+  ],
   [/json\/unescape: if \(!to\).*: true$/, 'readRoot and readConfig reserved room for it before'],
   [/struct_json\/toJson: if \(!start\) return false;: true$/, 'roomForJson was reserved before'],
   [/Writer#room: .*: true$/, 'roomForCanonical is enough: the writer is never full'],

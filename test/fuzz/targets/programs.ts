@@ -73,6 +73,9 @@ const SETTINGS = [
   '{"max_header_size":60}',
   '{"metadata_fields":["NAME","LABELS.app","LIST","LABELS.x"]}',
   '{"max_header_size":65536,"max_peer_cache_size":2}',
+  '{"verify_peer":{"mode":"mark"}}',
+  '{"verify_peer":{"mode":"enforce"},"headers":{"id":"x-b"}}',
+  '{"verify_peer":{"mode":"require"}}',
   '{"dialect":"istio","additional_labels":["team","app"]}',
   '{"downstream_discovery":[{"istio_headers":{}},{"baggage":{}}],"upstream_propagation":[{"baggage":{}}]}',
   '{"downstream_discovery":[{"baggage":{}},{"istio_headers":{}}],"downstream_propagation":[{"istio_headers":{}}]}',
@@ -199,6 +202,8 @@ function anyMetadata(random: Random): string {
   if (kind === 0) return '';
   if (kind === 1) return printable(random.bytes(random.below(40)));
   if (kind === 2) return random.oneIn(8) ? huge(random, 'A') : 'CgkKAWESBBoCYWI=';
+  // One that begins as another one does.
+  if (kind === 5) return 'CgoKAWESBRoDYWJj'.repeat(1 + random.below(3));
   if (kind === 3) return random.pick(['ChEKBE5BTUUSCRoHb3duLW93bg==', 'Cg0KBE5BTUUSBRoDb3du', '=', '====', 'A', 'CgA']);
   const text = Buffer.from(generateStruct(random, [])).toString('base64');
   if (kind === 4) return printable(mutated(random, Buffer.from(text), []));
@@ -211,6 +216,7 @@ function anyId(random: Random): string {
   if (kind === 1) return printable(random.bytes(random.below(20)));
   if (kind === 2) return random.oneIn(8) ? huge(random, 'i') : 'own-id';
   if (kind < 6) return printable(Buffer.from(random.text()));
+  if (kind === 6) return random.pick(['own-id, own-id', 'a,a', ' , a', ',', 'flat,own-id', 'own-cluster']);
   return `sidecar~10.0.0.${random.below(20)}~a.b~b.svc`;
 }
 

@@ -97,13 +97,15 @@ class Pair {
     }
     const state = model?.filterState ?? {};
     if (sizeOf(sent) > ALWAYS_ROOM) {
-      // Baggage that cannot be fetched is as if there were none: then another method may find something.
-      if (model?.root.config.discovers.includes('baggage')) {
-        for (const name of Object.keys(state)) delete state[name];
-        Object.assign(state, stream.filterState);
-        return;
+      // What cannot be fetched is as if there were none: then less is known of the peer, or another method finds one.
+      const isHeardInBaggage = model?.root.config.discovers.includes('baggage');
+      for (const [name, value] of Object.entries(stream.filterState)) {
+        if (value.length > 0 && !isHeardInBaggage && !state[name]?.equals(value))
+          throw new Error(`${name} is not right`);
       }
-      for (const name of Object.keys(state)) if (!stream.filterState[name]) delete state[name];
+      for (const name of Object.keys(state)) delete state[name];
+      Object.assign(state, stream.filterState);
+      return;
     }
     const [is, right] = [Object.keys(stream.filterState), Object.keys(state)];
     if (is.length === right.length && right.every((name) => stream.filterState[name]?.equals(state[name]))) return;
