@@ -318,6 +318,24 @@ describe('two filters of ours in one chain', () => {
     }
   });
 
+  test('with other header names: upstream the last one’s, whole, the other way round', () => {
+    const host = proxy(OUTBOUND);
+    const first = host.configure() as number;
+    const second = host.configure(JSON.stringify({ headers: { metadata: 'x-b-metadata', id: 'x-b-id' } })) as number;
+    const both = through(
+      host,
+      first,
+      second,
+      [],
+      [
+        ['x-b-metadata', PEER],
+        ['x-b-id', 'b'],
+        [METADATA, struct.header({ NAME: 'a' })],
+      ],
+    );
+    expect(both.server).toEqual({ name: 'a', id: '' });
+  });
+
   test('with other header names: upstream the last one’s, whole', () => {
     const host = proxy(OUTBOUND);
     const first = host.configure() as number;

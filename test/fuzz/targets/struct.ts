@@ -101,7 +101,10 @@ export function generateStruct(random: Random, corpus: Uint8Array[]): Uint8Array
 function nested(random: Random): Uint8Array {
   const levels = random.pick([30, 31, 32, 33, 48, 49, 50, 51, 90]);
   const isMixed = random.oneIn(3);
-  let value: Uint8Array = Buffer.from(random.pick(['2001', '0800', '1a0161', '', '7b7c', '2a00', '3200']), 'hex');
+  let value: Uint8Array = Buffer.from(
+    random.pick(['2001', '0800', '1a0161', '1a01ff', '1a010a', '', '7b7c', '2a00', '3200']),
+    'hex',
+  );
   for (let i = 0; i < levels; i++) {
     const isList = isMixed ? random.oneIn(2) : levels > 40;
     const writer = protobuf.Writer.create()
