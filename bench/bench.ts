@@ -3,13 +3,13 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { arch, cpus } from 'node:os';
 import { join } from 'node:path';
-import { pinnedVersion, ROOT } from '../tools/envoy/binary.ts';
+import { pinnedVersion, ROOT } from '../testkit/envoy/binary.ts';
 import { CASES } from './cases.ts';
 import { type Contender, contenders, OURS } from './contenders.ts';
 import { BOOTS, footprints } from './footprint.ts';
+import { inbound, LoadStand, outbound } from './load_stand.ts';
 import { type Cost, measureInGroups } from './measure.ts';
 import { type Results, report } from './report.ts';
-import { inbound, outbound, Stand } from './stand.ts';
 import { ACTIVE, withActive } from './streams.ts';
 
 /**
@@ -44,12 +44,12 @@ function done(): void {
 
 async function measureCases(all: Contender[]): Promise<Record<string, Cost[]>> {
   const costs: Record<string, Cost[]> = {};
-  const stands: Stand[] = [];
+  const stands: LoadStand[] = [];
   try {
     const warm = progress('warming up', all.length);
     for (const [i, contender] of all.entries()) {
       warm(i);
-      const stand = await Stand.start(contender);
+      const stand = await LoadStand.start(contender);
       stands.push(stand);
       for (const traffic of [inbound(600), outbound(600)]) await stand.cost(traffic, WARM_UP);
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { distinct, inbound, large, outbound, type Traffic, withoutPeer } from './stand.ts';
+import { distinct, inbound, large, outbound, type Traffic, withoutPeer } from './load_stand.ts';
 
 /** What is measured: requests of a kind, and who has to serve them. */
 export interface Case {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import { join } from 'node:path';
-import { MODULE, ROOT } from '../tools/envoy/binary.ts';
-import { bridge, metadataExchange, wasm } from '../tools/envoy/config.ts';
+import { MODULE, ROOT } from '../testkit/envoy/binary.ts';
+import { bridge, metadataExchange, wasm } from '../testkit/envoy/config.ts';
 import { buildCompetitors } from './competitors/build.ts';
 import { checkCompetitor } from './competitors/check.ts';
 import { competitorFilter, type Direction } from './competitors/filter.ts';
-import * as peers from './peers.ts';
+import * as peers from './sized_peer.ts';
 
 /** Who is measured: each is an Envoy of its own, with other HTTP filters in its chain. */
 export interface Contender {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Host } from '../test/host/host.ts';
-import { NODE } from '../test/host/node.ts';
-import { colliding } from '../test/support/colliding.ts';
-import { ID, METADATA } from '../test/support/http.ts';
-import { struct } from '../test/support/struct.ts';
+
+import { colliding } from '../testkit/colliding.ts';
+import { Host } from '../testkit/host/host.ts';
+import { NODE } from '../testkit/host/node.ts';
+import { ID, METADATA } from '../testkit/http.ts';
+import { struct } from '../testkit/struct.ts';
 
 /**
  * `make flood`: what a request costs whose peer was heard before, one whose peer is new, and one of somebody who floods

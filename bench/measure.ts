@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { FLOOR, NONE } from './contenders.ts';
-import type { Stand, Traffic } from './stand.ts';
+import type { LoadStand, Traffic } from './load_stand.ts';
 
 /**
  * Rounds in which every contender has its turn, in another order each time: whatever else the machine does strikes all
@@ -26,7 +26,7 @@ const TRIES = 3;
 
 /** What a request costs at each stand. `say` hears of each round. */
 export async function measure(
-  stands: Stand[],
+  stands: LoadStand[],
   traffic: Traffic,
   rounds: number,
   requests: number,
@@ -61,13 +61,13 @@ const GROUP = 2;
  * They are measured a few at a time, each time beside the Envoy without a filter and the floor.
  */
 export async function measureInGroups(
-  stands: Stand[],
+  stands: LoadStand[],
   traffic: Traffic,
   rounds: number,
   requests: number,
   say: (round: number) => void,
 ): Promise<Cost[]> {
-  const isReference = ({ contender: { name } }: Stand) => name === NONE.name || name === FLOOR;
+  const isReference = ({ contender: { name } }: LoadStand) => name === NONE.name || name === FLOOR;
   const [references, others] = [stands.filter(isReference), stands.filter((each) => !isReference(each))];
   const costs: Cost[] = [];
   for (let at = 0; at < others.length; at += GROUP) {

@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { init } from 'echarts';
-import { ROOT } from '../tools/envoy/binary.ts';
+import { ROOT } from '../testkit/envoy/binary.ts';
 import { CASES } from './cases.ts';
 import { NONE } from './contenders.ts';
 import type { Footprint } from './footprint.ts';

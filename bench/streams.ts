@@ -2,8 +2,8 @@
 import http2 from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { type Contender, NONE } from './contenders.ts';
+import { inbound, LoadStand } from './load_stand.ts';
 import { type Cost, measure } from './measure.ts';
-import { inbound, Stand } from './stand.ts';
 
 /** What a request costs while others wait for their answers: streams that are under way must cost nobody anything. */
 
@@ -40,8 +40,8 @@ export async function withActive(
   server.on('session', (session) => session.on('error', () => undefined));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const holding = (server.address() as AddressInfo).port;
-  await using bare = await Stand.start(NONE, { holding });
-  await using stand = await Stand.start(contender, { holding });
+  await using bare = await LoadStand.start(NONE, { holding });
+  await using stand = await LoadStand.start(contender, { holding });
   const traffic = inbound(600);
   const closes = [];
   for (const each of [bare, stand]) {

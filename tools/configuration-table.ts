@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ROOT } from './envoy/binary.ts';
+import { ROOT } from '../testkit/envoy/binary.ts';
 import { generate } from './generated.ts';
 
 /** Makes the README's table of configuration fields from docs/configuration.schema.json, or checks it: see generated.ts. */

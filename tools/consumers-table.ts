@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { ROOT } from '../testkit/envoy/binary.ts';
 import { CONSUMERS, type Consumer, OLDEST } from './consumers.ts';
-import { ROOT } from './envoy/binary.ts';
 import { generate } from './generated.ts';
 
 /**

@@ -2,9 +2,9 @@
 import { statSync } from 'node:fs';
 import http from 'node:http';
 import { stripVTControlCharacters, styleText } from 'node:util';
-import { envoyBinary, MODULE } from './envoy/binary.ts';
-import { Envoy } from './envoy/process.ts';
-import { shipped, shippedIdentity } from './envoy/shipped.ts';
+import { envoyBinary, MODULE } from '../testkit/envoy/binary.ts';
+import { Envoy } from '../testkit/envoy/process.ts';
+import { shipped, shippedIdentity } from '../testkit/envoy/shipped.ts';
 
 /**
  * `make demo`: the sidecar pair of envoy/sidecar-pair on free ports; real requests; and what each side learned. What is printed is read back from the running proxies and compared with what they were configured to

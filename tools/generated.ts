@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ROOT } from './envoy/binary.ts';
+import { ROOT } from '../testkit/envoy/binary.ts';
 
 /** Parts of the documentation that are made from data stand between two marks, and are made again by `make format`. */
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import { relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { struct } from '../test/support/struct.ts';
-import { MODULE, ROOT } from './envoy/binary.ts';
-import { bridge, metadataExchange, proxy } from './envoy/config.ts';
-import { Envoy } from './envoy/process.ts';
+import { MODULE, ROOT } from '../testkit/envoy/binary.ts';
+import { bridge, metadataExchange, proxy } from '../testkit/envoy/config.ts';
+import { Envoy } from '../testkit/envoy/process.ts';
+import { type Memory, memoryOf, slope } from '../testkit/process_memory.ts';
+import { struct } from '../testkit/struct.ts';
 import { Load } from './soak/load.ts';
-import { type Memory, memoryOf, slope } from './soak/memory.ts';
 import { startUpstream } from './soak/upstream.ts';
 
 /**

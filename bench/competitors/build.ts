@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
-import { ROOT } from '../../tools/envoy/binary.ts';
+import { ROOT } from '../../testkit/envoy/binary.ts';
 import { findGo, findRust, isOldCargo, Missing, RUST_TARGET } from './toolchains.ts';
 
 /**

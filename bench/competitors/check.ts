@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import { App, type Headers, ID, METADATA, send } from '../../test/support/http.ts';
-import { type Learned, learned } from '../../test/support/peers.ts';
-import { struct } from '../../test/support/struct.ts';
-import { lua, probe, proxy } from '../../tools/envoy/config.ts';
-import { Envoy } from '../../tools/envoy/process.ts';
+
+import { type Learned, learned } from '../../testkit/access_log.ts';
+import { lua, probe, proxy } from '../../testkit/envoy/config.ts';
+import { Envoy } from '../../testkit/envoy/process.ts';
+import { App, type Headers, ID, METADATA, send } from '../../testkit/http.ts';
+import { struct } from '../../testkit/struct.ts';
 import { buildCompetitors, type Competitor } from './build.ts';
 import { competitorFilter, type Direction } from './filter.ts';
 

@@ -4,9 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import getPort from 'get-port';
 import { expect, it, onTestFinished } from 'vitest';
-import { ROOT } from '../../tools/envoy/binary.ts';
-import { accessLog, usersOf } from '../../tools/envoy/containers.ts';
-import { shippedIdentity } from '../../tools/envoy/shipped.ts';
+import { ROOT } from '../../testkit/envoy/binary.ts';
+import { shippedIdentity } from '../../testkit/envoy/shipped.ts';
+import { accessLog, usersOf } from './containers.ts';
 import { envoyImage } from './image.ts';
 
 const run = promisify(execFile);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { ID, METADATA } from '../support/http.ts';
-import { NOBODY } from '../support/peers.ts';
-import { PEER, PEER_HEADER, PEER_ID, Stand } from '../support/stand.ts';
+import { NOBODY } from '../../testkit/access_log.ts';
+import { ID, METADATA } from '../../testkit/http.ts';
+import { PEER, PEER_HEADER, PEER_ID, ProxyStand } from '../support/proxy_stand.ts';
 
 /** Who a client is, as W3C baggage with Istio's keys says it. */
 
@@ -27,7 +27,7 @@ const [HEADERS, IN_BAGGAGE] = [{ istio_headers: {} }, { baggage: {} }];
 
 describe('baggage as a way to learn about clients', () => {
   const inbound = (...methods: object[]) =>
-    Stand.start({ direction: 'INBOUND', config: { downstream_discovery: methods } });
+    ProxyStand.start({ direction: 'INBOUND', config: { downstream_discovery: methods } });
 
   test('says who the client is, in the fields that headers have; the application still gets it', async () => {
     await using stand = await inbound(IN_BAGGAGE);
@@ -72,7 +72,7 @@ describe('baggage as a way to learn about clients', () => {
 
 describe('baggage as a way to tell servers who we are', () => {
   const outbound = () =>
-    Stand.start({ direction: 'OUTBOUND', config: { upstream_propagation: [IN_BAGGAGE] }, metadata: SAID });
+    ProxyStand.start({ direction: 'OUTBOUND', config: { upstream_propagation: [IN_BAGGAGE] }, metadata: SAID });
 
   test('says what the own metadata says', async () => {
     await using stand = await outbound();
@@ -89,7 +89,11 @@ describe('baggage as a way to tell servers who we are', () => {
 
   test('values that baggage cannot hold are encoded', async () => {
     const config = { upstream_propagation: [IN_BAGGAGE] };
-    await using stand = await Stand.start({ direction: 'OUTBOUND', config, metadata: { NAME: 'a, "b"; 100 % ä' } });
+    await using stand = await ProxyStand.start({
+      direction: 'OUTBOUND',
+      config,
+      metadata: { NAME: 'a, "b"; 100 % ä' },
+    });
     const { seen } = await stand.exchange();
     expect(seen?.headers.all('baggage')).toEqual(['k8s.instance.name=a%2C%20%22b%22%3B%20100%20%25%20%C3%A4']);
   });

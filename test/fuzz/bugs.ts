@@ -4,7 +4,7 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { ROOT } from '../../tools/envoy/binary.ts';
+import { ROOT } from '../../testkit/envoy/binary.ts';
 
 /**
  * `make fuzz-bugs`: is the fuzzer any good? Each patch under bugs/ plants a bug that somebody could make. One at a time
@@ -34,6 +34,7 @@ async function plant(name: string): Promise<Outcome> {
     for (const each of [
       'assembly',
       'test',
+      'testkit',
       'tools',
       'docs',
       'proto',

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect, test } from 'vitest';
-import { Host } from './host.ts';
-import { NODE } from './node.ts';
+import { Host } from '../../testkit/host/host.ts';
+import { NODE } from '../../testkit/host/node.ts';
 
 /** Requests that another proxy redirected: Envoy's mark is on them, and yet they come here for the first time. */
 

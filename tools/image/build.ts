@@ -2,8 +2,9 @@
 // Copyright the metadata-exchange authors
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { MODULE, ROOT } from '../envoy/binary.ts';
-import { sha256, writeLayout } from './layout.ts';
+import { MODULE, ROOT } from '../../testkit/envoy/binary.ts';
+import { sha256 } from '../../testkit/sha256.ts';
+import { writeLayout } from './layout.ts';
 
 /**
  * `make image`: the module as an image, in build/image. A release says in SOURCE_URL and SOURCE_REVISION where it comes

@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ROOT } from '../envoy/binary.ts';
+import { ROOT } from '../../testkit/envoy/binary.ts';
 import { writeResources } from '../istio/resources.ts';
 
 /**

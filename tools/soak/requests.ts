@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { struct } from '../../test/support/struct.ts';
+import { struct } from '../../testkit/struct.ts';
 import type { Random } from './random.ts';
 
 /**

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { isDeepStrictEqual } from 'node:util';
-import { Host, type Stream } from '../../host/host.ts';
-import { NODE } from '../../host/node.ts';
-import type { Random } from '../../unit/random.ts';
+import { Host, type Stream } from '../../../testkit/host/host.ts';
+import { NODE } from '../../../testkit/host/node.ts';
+import type { Random } from '../../../testkit/random.ts';
 import { writeBaggage } from '../oracle/baggage.ts';
 import { type Config, readConfig } from '../oracle/config.ts';
 import {
