@@ -5,6 +5,7 @@ import { Host } from '../testkit/host/host.ts';
 import { NODE } from '../testkit/host/node.ts';
 import { ID, METADATA } from '../testkit/http.ts';
 import { struct } from '../testkit/struct.ts';
+import { columns } from '../testkit/tables.ts';
 
 /**
  * `make flood`: what a request costs whose peer was heard before, one whose peer is new, and one of somebody who floods
@@ -61,6 +62,5 @@ for (let round = 0; round <= ROUNDS; round++) {
 }
 const median = (values: number[]) => values.sort((a, b) => a - b)[values.length >> 1];
 const heard = median(cases[1][2]);
-for (const [name, , results] of cases) {
-  console.log(`${name.padEnd(44)} ${median(results).toFixed(2)} µs   ${(median(results) / heard).toFixed(2)} ×`);
-}
+const rows = cases.map(([name, , results]) => [name, median(results).toFixed(2), (median(results) / heard).toFixed(2)]);
+console.log(columns([['stream', 'µs', '× a peer heard before'], ...rows], 'lrr'));

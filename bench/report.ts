@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { init } from 'echarts';
 import { ROOT } from '../testkit/envoy/binary.ts';
+import { columns, markdown, type Rows } from '../testkit/tables.ts';
 import { CASES } from './cases.ts';
 import { NONE } from './contenders.ts';
 import type { Footprint } from './footprint.ts';
@@ -25,14 +26,12 @@ export interface Results {
   footprints: Footprint[];
 }
 
-type Row = string[];
-
 /** A contender's cost beside the floor's, in the same rounds. */
 const ratio = ({ ofFloor }: Cost) => ofFloor?.toFixed(2) ?? '';
 
 const us = (value: number) => value.toFixed(1);
 
-function caseTable(all: Cost[]): Row[] {
+function caseTable(all: Cost[]): Rows {
   const rows = all.map((cost) => [
     cost.label,
     us(cost.total),
@@ -44,7 +43,7 @@ function caseTable(all: Cost[]): Row[] {
 }
 
 /** One table of the main cases for who has no time. */
-function summary({ cases }: Results): Row[] {
+function summary({ cases }: Results): Rows {
   const columns = ['inbound', 'outbound', 'peers-10000'].filter((name) => cases[name]);
   const labels = new Map(columns.flatMap((name) => cases[name].map((cost) => [cost.name, cost.label] as const)));
   labels.delete(NONE.name);
@@ -61,7 +60,7 @@ function summary({ cases }: Results): Row[] {
   ];
 }
 
-function footprintTable({ footprints }: Results): Row[] {
+function footprintTable({ footprints }: Results): Rows {
   const empty = footprints.find(({ name }) => name === 'empty');
   const rows = footprints.map(({ label, size, startMs, memory }) => [
     label,
@@ -73,26 +72,19 @@ function footprintTable({ footprints }: Results): Row[] {
   return [['', 'module', 'start of a VM', 'memory a worker', 'over the empty filter'], ...rows];
 }
 
-function activeTable({ active }: Results): Row[] {
+function activeTable({ active }: Results): Rows {
   return [
     ['other streams under way', 'added µs a request'],
     ...active.map(({ streams, cost }) => [String(streams), us(cost.added)]),
   ];
 }
 
-const markdown = ([head, ...rows]: Row[]): string =>
-  [head, head.map((_, i) => (i === 0 ? '---' : '---:')), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
-
-function plain(rows: Row[]): string {
-  const widths = rows[0].map((_, i) => Math.max(...rows.map((row) => row[i].length)));
-  return rows
-    .map((row) => row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i] + 3))).join(''))
-    .join('\n');
-}
+/** A name at the left, and numbers. */
+const ALIGN = 'lrrrrr';
 
 interface Section {
   title: string;
-  rows: Row[];
+  rows: Rows;
 }
 
 function sections(results: Results): Section[] {
@@ -154,16 +146,18 @@ function put(path: string, mark: string, text: string): void {
 /** Shows results on the terminal, and writes them beside results.json; into the documents too if DOCS asks for it. */
 export function report(results: Results): void {
   const parts = sections(results);
-  for (const { title, rows } of parts) console.log(`\n${title}\n${plain(rows)}`);
+  for (const { title, rows } of parts) console.log(`\n${title}\n${columns(rows, ALIGN)}`);
   console.log(`\n${where(results)}`);
-  const text = parts.map(({ title, rows }) => `### ${title[0].toUpperCase()}${title.slice(1)}\n\n${markdown(rows)}`);
+  const text = parts.map(
+    ({ title, rows }) => `### ${title[0].toUpperCase()}${title.slice(1)}\n\n${markdown(rows, ALIGN)}`,
+  );
   const folder = join(ROOT, 'build/bench');
   writeFileSync(join(folder, 'tables.md'), `${text.join('\n\n')}\n\n${where(results)}\n`);
   writeFileSync(join(folder, 'chart.svg'), chart(results));
   if (!process.env.DOCS) return;
   writeFileSync(join(ROOT, 'docs/performance.svg'), chart(results));
   put('docs/performance.md', 'benchmark', `${text.join('\n\n')}\n\n${where(results)}`);
-  put('README.md', 'benchmark', `${markdown(summary(results))}\n\n${where(results)}`);
+  put('README.md', 'benchmark', `${markdown(summary(results), ALIGN)}\n\n${where(results)}`);
 }
 
 if (process.argv[1] === import.meta.filename) {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import { statSync } from 'node:fs';
 import http from 'node:http';
-import { stripVTControlCharacters, styleText } from 'node:util';
+import { styleText } from 'node:util';
 import { envoyBinary, MODULE } from '../testkit/envoy/binary.ts';
 import { Envoy } from '../testkit/envoy/process.ts';
 import { shipped, shippedIdentity } from '../testkit/envoy/shipped.ts';
+import { columns } from '../testkit/tables.ts';
 
 /**
  * `make demo`: the sidecar pair of envoy/sidecar-pair on free ports; real requests; and what each side learned. What is printed is read back from the running proxies and compared with what they were configured to
@@ -65,15 +66,6 @@ async function logged(envoy: Envoy, path: string): Promise<Json> {
   return JSON.parse(line as string);
 }
 
-/** Rows in columns. */
-function table(rows: string[][]): void {
-  const size = (text: string) => stripVTControlCharacters(text).length;
-  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => size(row[column]))));
-  for (const row of rows) {
-    print(`    ${row.map((cell, i) => cell + ' '.repeat(widths[i] - size(cell))).join('   ')}`.trimEnd());
-  }
-}
-
 const short = (value: unknown, most = 56) => {
   const text = typeof value === 'string' ? value : JSON.stringify(value);
   return text.length > most ? `${text.slice(0, most - 1)}…` : text;
@@ -91,7 +83,7 @@ function showPeer(title: string, peer: Json, expected: ReturnType<typeof shipped
     const state = check(same(fields[name], wanted), `${title}: ${name} in filter state`);
     rows.push([name, short(fields[name] ?? '(nothing)'), dynamic, state]);
   }
-  table(rows);
+  print(columns(rows).replaceAll(/^/gm, '    '));
 }
 
 /** JSON with keys in order, for comparing. */

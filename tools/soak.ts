@@ -6,6 +6,7 @@ import { bridge, metadataExchange, proxy } from '../testkit/envoy/config.ts';
 import { Envoy } from '../testkit/envoy/process.ts';
 import { type Memory, memoryOf, slope } from '../testkit/process_memory.ts';
 import { struct } from '../testkit/struct.ts';
+import { columns } from '../testkit/tables.ts';
 import { Load } from './soak/load.ts';
 import { startUpstream } from './soak/upstream.ts';
 
@@ -102,13 +103,13 @@ function line(sample: Sample): string {
 function chart(samples: Sample[]): void {
   const least = Math.min(...samples.map((each) => each.anonymous));
   const most = Math.max(...samples.map((each) => each.anonymous));
-  console.log('     requests   resident   anonymous   Envoy’s allocator      MB');
-  for (const each of samples) {
-    const bar = '#'.repeat(Math.round(((each.anonymous - least) / Math.max(most - least, 1)) * 40));
-    const cells = [count(each.requests).padStart(13), megabytes(each.resident).padStart(11)];
-    cells.push(megabytes(each.anonymous).padStart(12), megabytes(each.allocated).padStart(20));
-    console.log(`${cells.join('')}   |${bar}`);
-  }
+  const bar = (bytes: number) => `|${'#'.repeat(Math.round(((bytes - least) / Math.max(most - least, 1)) * 40))}`;
+  const rows = samples.map(({ requests, resident, anonymous, allocated }) => [
+    count(requests),
+    ...[resident, anonymous, allocated].map(megabytes),
+    bar(anonymous),
+  ]);
+  console.log(columns([['requests', 'resident, MB', 'anonymous, MB', 'Envoy’s allocator, MB', ''], ...rows], 'rrrrl'));
 }
 
 /** What is to be said of memory, and whether it is a reason to fail. */
@@ -145,9 +146,8 @@ async function main(): Promise<string[]> {
 
     const problems = problem ? [problem] : [];
     chart(samples);
-    for (const [kind, times] of [...load.kinds].sort(([, a], [, b]) => b - a)) {
-      console.log(`${count(times).padStart(13)}   ${kind}`);
-    }
+    const kinds = [...load.kinds].sort(([, a], [, b]) => b - a);
+    console.log(columns([['requests', 'kind'], ...kinds.map(([kind, times]) => [count(times), kind])], 'rl'));
     const grown = growth(samples);
     console.log(`==> ${grown.text}`);
     if (grown.isTooMuch) problems.push('memory grows');
