@@ -4,6 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { arch, cpus } from 'node:os';
 import { join } from 'node:path';
 import { pinnedVersion, ROOT } from '../testkit/envoy/binary.ts';
+import { number, readFlags, text, toggle } from '../testkit/flags.ts';
 import { CASES } from './cases.ts';
 import { type Contender, contenders, OURS } from './contenders.ts';
 import { BOOTS, footprints } from './footprint.ts';
@@ -13,15 +14,23 @@ import { type Results, report } from './report.ts';
 import { ACTIVE, withActive } from './streams.ts';
 
 /**
- * `make bench`: what the exchange costs on a real Envoy, beside other ways to do the same job. ROUNDS and REQUESTS (of
- * each contender in each round) make it longer and calmer; CASES=inbound,outbound measures some cases only. What comes
- * out is in build/bench: results.json, and what report.ts makes of it.
+ * `make bench`: what the exchange costs on a real Envoy, beside other ways to do the same job. What comes out is in
+ * build/bench: results.json, and what report.ts makes of it.
  */
-const ROUNDS = Number(process.env.ROUNDS || 29);
-const REQUESTS = Number(process.env.REQUESTS || 800);
+const { flags } = readFlags({
+  call: 'tsx bench/bench.ts',
+  about: 'Measures what the exchange costs on a real Envoy, beside other ways to do the same job.',
+  flags: {
+    rounds: number(29, 'how many rounds: more are calmer'),
+    requests: number(800, 'how many requests of each contender in each round'),
+    cases: text('only these, such as inbound,outbound; streams and footprint are cases, too'),
+    docs: toggle('writes the tables and the chart of the documentation anew'),
+  },
+});
+const { rounds: ROUNDS, requests: REQUESTS } = flags;
 /** V8 runs a module as it was loaded, and compiles again, better, what it has run often enough: this often will do. */
 const WARM_UP = 60_000;
-const WANTED = process.env.CASES?.split(',');
+const WANTED = flags.cases?.split(',');
 const FOLDER = join(ROOT, 'build/bench');
 
 const isTerminal = process.stdout.isTTY;
@@ -94,7 +103,7 @@ async function main(): Promise<void> {
     done();
   }
   writeFileSync(join(FOLDER, 'results.json'), `${JSON.stringify(results, null, 2)}\n`);
-  report(results);
+  report(results, flags.docs);
 }
 
 await main();

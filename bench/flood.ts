@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import { colliding } from '../testkit/colliding.ts';
+import { number, readFlags } from '../testkit/flags.ts';
 import { Host } from '../testkit/host/host.ts';
 import { NODE } from '../testkit/host/node.ts';
 import { ID, METADATA } from '../testkit/http.ts';
@@ -14,8 +15,11 @@ import { columns } from '../testkit/tables.ts';
  * takes shows how much. Rounds are interleaved; medians are shown.
  */
 
-const STREAMS = 20_000;
-const ROUNDS = 11;
+const { rounds: ROUNDS, streams: STREAMS } = readFlags({
+  call: 'tsx bench/flood.ts',
+  about: 'What a flood of new peers costs, and one whose contents all have the same hash.',
+  flags: { rounds: number(11, 'how many rounds'), streams: number(20_000, 'how many streams in each round') },
+}).flags;
 const INBOUND = { 'xds.node': NODE, 'xds.listener_direction': Buffer.from([1, 0, 0, 0, 0, 0, 0, 0]) };
 
 /** A usual Struct, of about 600 bytes as a header, another one for each number. */

@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { init } from 'echarts';
 import { ROOT } from '../testkit/envoy/binary.ts';
+import { readFlags, toggle } from '../testkit/flags.ts';
 import { columns, markdown, type Rows } from '../testkit/tables.ts';
 import { CASES } from './cases.ts';
 import { NONE } from './contenders.ts';
@@ -11,7 +12,7 @@ import type { Cost } from './measure.ts';
 
 /**
  * What was measured, as tables on the terminal and in Markdown, and as a chart. As a program it makes them of the results
- * that are there, and with DOCS=1 puts them into docs/performance.md and the README.
+ * that are there, and with --docs puts them into docs/performance.md and the README.
  */
 export interface Results {
   machine: string;
@@ -143,8 +144,8 @@ function put(path: string, mark: string, text: string): void {
   );
 }
 
-/** Shows results on the terminal, and writes them beside results.json; into the documents too if DOCS asks for it. */
-export function report(results: Results): void {
+/** Shows results on the terminal, and writes them beside results.json; into the documents too if that is asked for. */
+export function report(results: Results, intoDocs: boolean): void {
   const parts = sections(results);
   for (const { title, rows } of parts) console.log(`\n${title}\n${columns(rows, ALIGN)}`);
   console.log(`\n${where(results)}`);
@@ -154,12 +155,17 @@ export function report(results: Results): void {
   const folder = join(ROOT, 'build/bench');
   writeFileSync(join(folder, 'tables.md'), `${text.join('\n\n')}\n\n${where(results)}\n`);
   writeFileSync(join(folder, 'chart.svg'), chart(results));
-  if (!process.env.DOCS) return;
+  if (!intoDocs) return;
   writeFileSync(join(ROOT, 'docs/performance.svg'), chart(results));
   put('docs/performance.md', 'benchmark', `${text.join('\n\n')}\n\n${where(results)}`);
   put('README.md', 'benchmark', `${markdown(summary(results), ALIGN)}\n\n${where(results)}`);
 }
 
 if (process.argv[1] === import.meta.filename) {
-  report(JSON.parse(readFileSync(join(ROOT, 'build/bench/results.json'), 'utf8')));
+  const { flags } = readFlags({
+    call: 'tsx bench/report.ts',
+    about: 'Shows what was measured last: build/bench/results.json.',
+    flags: { docs: toggle('writes the tables and the chart of the documentation anew') },
+  });
+  report(JSON.parse(readFileSync(join(ROOT, 'build/bench/results.json'), 'utf8')), flags.docs);
 }

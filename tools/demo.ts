@@ -5,12 +5,19 @@ import { styleText } from 'node:util';
 import { envoyBinary, MODULE } from '../testkit/envoy/binary.ts';
 import { Envoy } from '../testkit/envoy/process.ts';
 import { shipped, shippedIdentity } from '../testkit/envoy/shipped.ts';
+import { readFlags, toggle } from '../testkit/flags.ts';
 import { columns } from '../testkit/tables.ts';
 
 /**
- * `make demo`: the sidecar pair of envoy/sidecar-pair on free ports; real requests; and what each side learned. What is printed is read back from the running proxies and compared with what they were configured to
- * say: if anything is missing the demo says so and fails.
+ * `make demo`: the sidecar pair of envoy/sidecar-pair on free ports; real requests; and what each side learned. What is
+ * printed is read back from the running proxies and compared with what they were configured to say: if anything is
+ * missing the demo says so and fails.
  */
+const { flags } = readFlags({
+  call: 'tsx tools/demo.ts',
+  about: 'Two real Envoys tell each other who they are, and what each of them learned is shown.',
+  flags: { keep: toggle('leaves the Envoys running until Ctrl-C') },
+});
 
 // biome-ignore lint/suspicious/noExplicitAny: JSON of the access log
 type Json = any;
@@ -184,7 +191,7 @@ print(
 if (problems.length) {
   print(paint('red', 'The exchange is not what it should be:'), ...problems.map((problem) => `  - ${problem}`));
   process.exitCode = 1;
-} else if (process.env.KEEP) {
+} else if (flags.keep) {
   print(
     bold('Left running, until you press Ctrl-C. To try:'),
     '    # through both sidecars',

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { MODULE, ROOT } from '../testkit/envoy/binary.ts';
 import { bridge, metadataExchange, proxy } from '../testkit/envoy/config.ts';
 import { Envoy } from '../testkit/envoy/process.ts';
+import { number, readFlags, toggle } from '../testkit/flags.ts';
 import { type Memory, memoryOf, slope } from '../testkit/process_memory.ts';
 import { struct } from '../testkit/struct.ts';
 import { columns } from '../testkit/tables.ts';
@@ -13,12 +14,21 @@ import { startUpstream } from './soak/upstream.ts';
 /**
  * `make soak`: a real Envoy with two workers gets a million requests, each from another peer and some of them hostile.
  * Every answer is looked at, and what the proxy learned. Fails if one is wrong, if the module traps, or if memory grows.
- * REQUESTS=n for more or fewer, BRIDGE=1 for the Lua bridge beside the filter, SEED=n for another mixture.
  */
-
-const REQUESTS = Number(process.env.REQUESTS || 1_000_000);
-const SEED = Number(process.env.SEED || 1);
-const BRIDGE = process.env.BRIDGE === '1';
+const {
+  requests: REQUESTS,
+  seed: SEED,
+  bridge: BRIDGE,
+} = readFlags({
+  call: 'tsx tools/soak.ts',
+  about:
+    'A real Envoy gets requests from ever new peers, some of them hostile. Fails if an answer is wrong, or memory grows.',
+  flags: {
+    requests: number(1_000_000, 'how many requests'),
+    seed: number(1, 'another number is another mixture of requests', 0),
+    bridge: toggle('the Lua bridge runs beside the filter'),
+  },
+}).flags;
 /** Envoy's and V8's own caches fill up in the beginning: growth counts from here on. */
 const WARM_UP = 200_000;
 const STEP = 25_000;
@@ -164,7 +174,6 @@ async function main(): Promise<string[]> {
   }
 }
 
-if (!Number.isInteger(REQUESTS) || REQUESTS < 1) throw new Error('REQUESTS must be a number');
 const problems = await main();
 for (const each of problems) console.log(`PROBLEM: ${each}`);
 console.log(problems.length ? '==> The soak failed.' : '==> Every answer was right, and nothing trapped.');
