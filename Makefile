@@ -19,7 +19,10 @@ help: ## Lists the targets, with the variables that each takes
 	  /^##   [A-Z]/ { sub(/^##   /, ""); value = $$1; sub(/^[^ ]+ +/, ""); printf "%16s%-20s%s\n", "", value, $$0 } \
 	  /^## [A-Z]/ { sub(/^## /, ""); printf "\n%s\n", $$0 }' $(MAKEFILE_LIST)
 
-## Everywhere: ENVOY=/path/to/envoy runs that Envoy; MODULE=path runs another module than the built one.
+## Everywhere:
+##   ENVOY=path       runs this Envoy
+##   MODULE=path      runs this module instead of the built one
+##   INSTALL=0        installs no system packages: says which are missing, and fails
 
 .PHONY: demo
 demo: packages envoy $(MODULE) ## Two real Envoys tell each other who they are
@@ -27,15 +30,14 @@ demo: packages envoy $(MODULE) ## Two real Envoys tell each other who they are
 	@$(BIN)/tsx tools/demo.ts $(call switch,keep,KEEP)
 
 .PHONY: test
-test: packages envoys $(MODULE) build/codecs.wasm build/reader.wasm build/bench/floor.wasm certificates ## Every test, on real Envoys, as processes, in containers and in network namespaces
+test: system-test packages envoys $(MODULE) build/codecs.wasm build/reader.wasm build/bench/floor.wasm certificates ## Every test, on real Envoys, as processes, in containers and in network namespaces
 ##   TESTS=path       only these: a file, a folder, or a part of their names
-	@tools/install-docker.sh
-	@tools/install-tools.sh ip iptables setpriv curl
+	@tools/start-docker.sh
 	@echo "==> tests"
 	@$(BIN)/vitest run $(TESTS)
 
 .PHONY: test-istio
-test-istio: packages envoy image .cache/go/crane istio-programs ## The image, the resources and the exchange on Istio's own code
+test-istio: system-test-istio packages envoy image .cache/go/crane istio-programs ## The image, the resources and the exchange on Istio's own code
 ##   TESTS=path       only these
 	@echo "==> tests on Istio"
 	@ISTIO=1 $(BIN)/vitest run $(TESTS)
@@ -69,12 +71,11 @@ flood: packages $(MODULE) ## What a flood of new peers costs, and one of collidi
 	@$(BIN)/tsx bench/flood.ts $(call flag,rounds,ROUNDS) $(call flag,streams,STREAMS)
 
 .PHONY: bench
-bench: packages envoy $(MODULE) build/bench/empty.wasm build/bench/floor.wasm ## What it costs, beside other ways to do the same
+bench: system-bench packages envoy $(MODULE) build/bench/empty.wasm build/bench/floor.wasm ## What it costs, beside other ways to do the same
 ##   ROUNDS=n         how many rounds
 ##   REQUESTS=n       how many requests of each contender in each round
 ##   CASES=name,name  only these, such as inbound,outbound
 ##   DOCS=1           writes the tables and the chart of the documentation anew
-	@tools/install-h2load.sh
 	@$(BIN)/tsx bench/bench.ts $(call flag,rounds,ROUNDS) $(call flag,requests,REQUESTS) $(call flag,cases,CASES) $(call switch,docs,DOCS)
 
 .PHONY: build
@@ -101,13 +102,11 @@ sbom: packages ## What the module was built with, in the form of CycloneDX: buil
 debug: packages build/metadata_exchange.debug.wasm ## The module with names, assertions and a source map
 
 .PHONY: mesh
-mesh: packages envoy $(MODULE) ## Open Service Mesh's shape in network namespaces, as root, until Ctrl-C
-	@tools/install-tools.sh openssl ip iptables setpriv
+mesh: system-mesh packages envoy $(MODULE) ## Open Service Mesh's shape in network namespaces, as root, until Ctrl-C
 	@$(BIN)/tsx tools/open-service-mesh.ts
 
 .PHONY: certificates
-certificates: packages ## Certificates for the configurations that speak TLS: build/certificates
-	@tools/install-tools.sh openssl
+certificates: system-certificates packages ## Certificates for the configurations that speak TLS: build/certificates
 	@$(BIN)/tsx tools/certificates.ts
 
 .PHONY: lint
@@ -141,6 +140,16 @@ envoy: ## The pinned Envoy, unless ENVOY names another
 .PHONY: envoys
 envoys: ## Every Envoy that the tests run, unless ENVOY names another
 	@$(if $(ENVOY),,tools/install-envoy.sh --all)
+
+# What targets need of the system. One line says what will be installed, before anything else is done.
+SYSTEM_test         := docker compose ip iptables setpriv curl openssl
+SYSTEM_test-istio   := go
+SYSTEM_bench        := h2load -- rust go
+SYSTEM_mesh         := openssl ip iptables setpriv
+SYSTEM_certificates := openssl
+
+system-%:
+	@tools/install-packages.sh $(SYSTEM_$*)
 
 # Go decides itself what there is to build.
 .PHONY: istio-programs

@@ -19,7 +19,7 @@ async function findCompose(): Promise<string[]> {
     const answers = await run(command, [...args, 'version']).catch(() => undefined);
     if (answers) return [command, ...args];
   }
-  throw new Error('neither `docker compose` nor `docker-compose` answers: run tools/install-docker.sh');
+  throw new Error('neither `docker compose` nor `docker-compose` answers: run `tools/install-packages.sh compose`');
 }
 
 /** The pair as users start it: the file as shipped, as a project of its own, at a free port. Down when the test ends. */
