@@ -4,7 +4,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 
 BIN     := node_modules/.bin
-MODULE  := build/metadata_exchange.wasm
+BUILT   := build/metadata_exchange.wasm
 SOURCES := $(shell find assembly -name '*.ts') asconfig.json tools/asc tools/ascii.js
 
 # Variables become a script's flags: $(call flag,requests,REQUESTS) is --requests=n where REQUESTS is set, and
@@ -19,18 +19,13 @@ help: ## Lists the targets, with the variables that each takes
 	  /^##   [A-Z]/ { sub(/^##   /, ""); value = $$1; sub(/^[^ ]+ +/, ""); printf "%16s%-20s%s\n", "", value, $$0 } \
 	  /^## [A-Z]/ { sub(/^## /, ""); printf "\n%s\n", $$0 }' $(MAKEFILE_LIST)
 
-## Everywhere:
-##   ENVOY=path       runs this Envoy
-##   MODULE=path      runs this module instead of the built one
-##   INSTALL=0        installs no system packages: says which are missing, and fails
-
 .PHONY: demo
-demo: packages envoy $(MODULE) ## Two real Envoys tell each other who they are
+demo: packages envoy $(BUILT) ## Two real Envoys tell each other who they are
 ##   KEEP=1           leaves them running until Ctrl-C
 	@$(BIN)/tsx tools/demo.ts $(call switch,keep,KEEP)
 
 .PHONY: test
-test: system-test packages envoys $(MODULE) build/codecs.wasm build/reader.wasm build/bench/floor.wasm certificates ## Every test, on real Envoys, as processes, in containers and in network namespaces
+test: system-test packages envoys $(BUILT) build/codecs.wasm build/reader.wasm build/bench/floor.wasm certificates ## Every test, on real Envoys, as processes, in containers and in network namespaces
 ##   TESTS=path       only these: a file, a folder, or a part of their names
 	@tools/start-docker.sh
 	@echo "==> tests"
@@ -43,14 +38,14 @@ test-istio: system-test-istio packages envoy image .cache/go/crane istio-program
 	@ISTIO=1 $(BIN)/vitest run $(TESTS)
 
 .PHONY: soak
-soak: packages envoy $(MODULE) ## A million requests, hostile ones too, and what memory does
+soak: packages envoy $(BUILT) ## A million requests, hostile ones too, and what memory does
 ##   REQUESTS=n       how many requests
 ##   SEED=n           another mixture of requests
 ##   BRIDGE=1         the Lua bridge runs beside the filter
 	@$(BIN)/tsx tools/soak.ts $(call flag,requests,REQUESTS) $(call flag,seed,SEED) $(call switch,bridge,BRIDGE)
 
 .PHONY: fuzz
-fuzz: packages $(MODULE) build/codecs.wasm ## Two million hostile inputs
+fuzz: packages $(BUILT) build/codecs.wasm ## Two million hostile inputs
 ##   INPUTS=n         how many inputs
 ##   SEED=n           other inputs
 ##   TARGET=name      only base64, struct, config or streams
@@ -65,13 +60,13 @@ fuzz-bugs: packages ## Plants bugs in a copy of the tree, one at a time: the fuz
 	@$(BIN)/tsx test/fuzz/bugs.ts $(call flag,only,ONLY)
 
 .PHONY: flood
-flood: packages $(MODULE) ## What a flood of new peers costs, and one of colliding hashes
+flood: packages $(BUILT) ## What a flood of new peers costs, and one of colliding hashes
 ##   ROUNDS=n         how many rounds
 ##   STREAMS=n        how many streams in each round
 	@$(BIN)/tsx bench/flood.ts $(call flag,rounds,ROUNDS) $(call flag,streams,STREAMS)
 
 .PHONY: bench
-bench: system-bench packages envoy $(MODULE) build/bench/empty.wasm build/bench/floor.wasm ## What it costs, beside other ways to do the same
+bench: system-bench packages envoy $(BUILT) build/bench/empty.wasm build/bench/floor.wasm ## What it costs, beside other ways to do the same
 ##   ROUNDS=n         how many rounds
 ##   REQUESTS=n       how many requests of each contender in each round
 ##   CASES=name,name  only these, such as inbound,outbound
@@ -79,10 +74,10 @@ bench: system-bench packages envoy $(MODULE) build/bench/empty.wasm build/bench/
 	@$(BIN)/tsx bench/bench.ts $(call flag,rounds,ROUNDS) $(call flag,requests,REQUESTS) $(call flag,cases,CASES) $(call switch,docs,DOCS)
 
 .PHONY: build
-build: packages $(MODULE) ## The module: build/metadata_exchange.wasm
+build: packages $(BUILT) ## The module: build/metadata_exchange.wasm
 
 .PHONY: image
-image: packages $(MODULE) ## The module as a container image for Istio: build/image
+image: packages $(BUILT) ## The module as a container image for Istio: build/image
 ##   SOURCE_URL=url   where the sources are, for the labels
 ##   SOURCE_REVISION=id   their commit
 	@$(BIN)/tsx tools/image/build.ts $(call flag,source-url,SOURCE_URL) $(call flag,source-revision,SOURCE_REVISION)
@@ -102,7 +97,7 @@ sbom: packages ## What the module was built with, in the form of CycloneDX: buil
 debug: packages build/metadata_exchange.debug.wasm ## The module with names, assertions and a source map
 
 .PHONY: mesh
-mesh: system-mesh packages envoy $(MODULE) ## Open Service Mesh's shape in network namespaces, as root, until Ctrl-C
+mesh: system-mesh packages envoy $(BUILT) ## Open Service Mesh's shape in network namespaces, as root, until Ctrl-C
 	@$(BIN)/tsx tools/open-service-mesh.ts
 
 .PHONY: certificates
@@ -141,6 +136,11 @@ envoy: ## The pinned Envoy, unless ENVOY names another
 envoys: ## Every Envoy that the tests run, unless ENVOY names another
 	@$(if $(ENVOY),,tools/install-envoy.sh --all)
 
+## Everywhere:
+##   ENVOY=path       runs this Envoy
+##   MODULE=path      runs this module instead of the built one
+##   INSTALL=0        installs no system packages: says which are missing, and fails
+
 # What targets need of the system. One line says what will be installed, before anything else is done.
 SYSTEM_test         := docker compose ip iptables setpriv curl openssl
 SYSTEM_test-istio   := go
@@ -173,7 +173,7 @@ node_modules/.package-lock.json: package-lock.json package.json
 	@npm ci --no-progress --loglevel=error
 	@touch $@
 
-$(MODULE): $(SOURCES) | packages
+$(BUILT): $(SOURCES) | packages
 	@echo "==> building $@"
 	@tools/asc --target release
 	@$(BIN)/tsx tools/check-no-trap.ts $@
