@@ -70,8 +70,9 @@ bench: system-bench packages envoy $(BUILT) build/bench/empty.wasm build/bench/f
 ##   ROUNDS=n         how many rounds
 ##   REQUESTS=n       how many requests of each contender in each round
 ##   CASES=name,name  only these, such as inbound,outbound
+##   MODULE_BESIDE=path  measures this module, too: the one before a change, for instance
 ##   DOCS=1           writes the tables and the chart of the documentation anew
-	@$(BIN)/tsx bench/bench.ts $(call flag,rounds,ROUNDS) $(call flag,requests,REQUESTS) $(call flag,cases,CASES) $(call switch,docs,DOCS)
+	@$(BIN)/tsx bench/bench.ts $(call flag,rounds,ROUNDS) $(call flag,requests,REQUESTS) $(call flag,cases,CASES) $(call flag,module-beside,MODULE_BESIDE) $(call switch,docs,DOCS)
 
 .PHONY: build
 build: packages $(BUILT) ## The module: build/metadata_exchange.wasm
