@@ -5,14 +5,14 @@ import { type Comparison, compare } from './statistics.ts';
 
 const WARM_UP = 3;
 /**
- * What disturbs a run makes it slower, never faster: of so many in a row the fastest counts. The first of them also
- * fetches an Envoy back into the caches that waited while the others had their turns.
+ * In a round each contender has so many turns, not in a row but among those of the others. What disturbs a turn makes it
+ * slower, never faster: the fastest counts.
  */
-const TRIES = 3;
+const TURNS = 3;
 
 /**
- * What a request costs at each stand. All stands have a turn in every round, in another order each time. `say` hears of
- * each round.
+ * What a request costs at each stand. All stands have their turns in every round, in another order each time. `say` hears
+ * of each round.
  */
 export async function measure(
   stands: LoadStand[],
@@ -25,11 +25,12 @@ export async function measure(
   const measured = stands.map(({ contender: { name, label } }) => ({ name, label, rounds: [] as number[] }));
   for (let round = -WARM_UP; round < rounds; round++) {
     say(round);
-    for (const i of random.shuffled([...stands.keys()])) {
-      const tries: number[] = [];
-      while (tries.length < TRIES) tries.push(await stands[i].cost(traffic, requests));
-      if (round >= 0) measured[i].rounds.push(Math.min(...tries));
+    const turns = stands.map(() => [] as number[]);
+    for (let turn = 0; turn < TURNS; turn++) {
+      for (const i of random.shuffled([...stands.keys()])) turns[i].push(await stands[i].cost(traffic, requests));
     }
+    if (round < 0) continue;
+    for (const [i, { rounds }] of measured.entries()) rounds.push(Math.min(...turns[i]));
   }
   return compare(measured);
 }
