@@ -52,7 +52,8 @@ fuzz: packages $(BUILT) build/codecs.wasm ## Two million hostile inputs
 ##   HEX=digits       one input of that target
 ##   KEEP=1           writes the corpus anew
 ##   NO_COVERAGE=1    does not count which branches the inputs reach
-	@$(BIN)/tsx test/fuzz/fuzz.ts $(call flag,inputs,INPUTS) $(call flag,seed,SEED) $(call flag,target,TARGET) $(call text,hex,HEX) $(call switch,keep,KEEP) $(call switch,no-coverage,NO_COVERAGE)
+	@$(BIN)/tsx test/fuzz/fuzz.ts $(call flag,inputs,INPUTS) $(call flag,seed,SEED) $(call flag,target,TARGET) \
+	  $(call text,hex,HEX) $(call switch,keep,KEEP) $(call switch,no-coverage,NO_COVERAGE)
 
 .PHONY: fuzz-bugs
 fuzz-bugs: packages ## Plants bugs in a copy of the tree, one at a time: the fuzzer must find each
@@ -72,7 +73,8 @@ bench: system-bench packages envoy $(BUILT) build/bench/empty.wasm build/bench/f
 ##   CASES=name,name  only these, such as inbound,outbound
 ##   MODULE_BESIDE=path  measures this module, too: the one before a change, for instance
 ##   DOCS=1           writes the tables and the chart of the documentation anew
-	@$(BIN)/tsx bench/bench.ts $(call flag,rounds,ROUNDS) $(call flag,requests,REQUESTS) $(call flag,cases,CASES) $(call flag,module-beside,MODULE_BESIDE) $(call switch,docs,DOCS)
+	@$(BIN)/tsx bench/bench.ts $(call flag,rounds,ROUNDS) $(call flag,requests,REQUESTS) \
+	  $(call flag,cases,CASES) $(call flag,module-beside,MODULE_BESIDE) $(call switch,docs,DOCS)
 
 .PHONY: build
 build: packages $(BUILT) ## The module: build/metadata_exchange.wasm

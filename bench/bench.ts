@@ -15,7 +15,8 @@ import { ACTIVE, withActive } from './streams.ts';
 
 /**
  * `make bench`: what the exchange costs on a real Envoy, beside other ways to do the same job. All contenders of a case
- * have their turn in each of its rounds. What comes out is in build/bench: results.json, and what report.ts makes of it.
+ * have their turn in each of its rounds. What comes out is in build/bench: results.json, and what report.ts makes of
+ * it.
  */
 const { flags } = readFlags({
   call: 'tsx bench/bench.ts',

@@ -50,8 +50,8 @@ function anotherModule(path: string): Contender {
 }
 
 /**
- * All contenders that can be built here, the one without a filter first. What is missing is said. `beside` is the path of
- * one module more.
+ * All contenders that can be built here, the one without a filter first. What is missing is said. `beside` is the path
+ * of one module more.
  */
 export async function contenders(beside?: string): Promise<Contender[]> {
   const all: Contender[] = [

@@ -5,14 +5,14 @@ import { type Comparison, compare } from './statistics.ts';
 
 const WARM_UP = 3;
 /**
- * In a round each contender has so many turns, not in a row but among those of the others. What disturbs a turn makes it
- * slower, never faster: the fastest counts.
+ * In a round each contender has so many turns, not in a row but among those of the others. What disturbs a turn makes
+ * it slower, never faster: the fastest counts.
  */
 const TURNS = 3;
 
 /**
- * What a request costs at each stand. All stands have their turns in every round, in another order each time. `say` hears
- * of each round.
+ * What a request costs at each stand. All stands have their turns in every round, in another order each time. `say`
+ * hears of each round.
  */
 export async function measure(
   stands: LoadStand[],

@@ -15,8 +15,8 @@ export interface MeasuredCase extends Comparison {
 }
 
 /**
- * What was measured, as tables on the terminal and in Markdown, and as a chart. As a program it makes them of the results
- * that are there, and with --docs puts them into docs/performance.md and the README.
+ * What was measured, as tables on the terminal and in Markdown, and as a chart. As a program it makes them of the
+ * results that are there, and with --docs puts them into docs/performance.md and the README.
  */
 export interface Results {
   machine: string;
@@ -105,7 +105,8 @@ function sections(results: Results): Section[] {
 }
 
 function where({ machine, envoy, commit, date, rounds, requests }: Results): string {
-  return `Envoy ${envoy}, one worker; ${machine}; medians of ${rounds} rounds of ${requests} requests; commit ${commit}, ${date}.`;
+  const amount = `medians of ${rounds} rounds of ${requests} requests`;
+  return `Envoy ${envoy}, one worker; ${machine}; ${amount}; commit ${commit}, ${date}.`;
 }
 
 /** What filters add to an inbound and an outbound request, beside what this one adds, as bars. */

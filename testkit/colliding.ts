@@ -5,7 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ROOT } from './envoy/binary.ts';
 
-/** The module with a hash that is as costly as the real one and says the same of everything: the worst flood there is. */
+/**
+ * The module with a hash that is as costly as the real one and says the same of everything: the worst flood there is.
+ */
 export function colliding(): WebAssembly.Module {
   const folder = mkdtempSync(join(tmpdir(), 'colliding-'));
   try {

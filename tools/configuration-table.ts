@@ -5,7 +5,9 @@ import { ROOT } from '../testkit/envoy/binary.ts';
 import { markdown, type Rows } from '../testkit/tables.ts';
 import { generate } from './generated.ts';
 
-/** Makes the README's table of configuration fields from docs/configuration.schema.json, or checks it: see generated.ts. */
+/**
+ * Makes the README's table of configuration fields from docs/configuration.schema.json, or checks it: see generated.ts.
+ */
 
 const SCHEMA = 'docs/configuration.schema.json';
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the metadata-exchange authors
-# Says where there is a Go that builds test/istio/go and tools/go. One of the usual places if it is new enough or can get
-# itself what it lacks; else the distribution's, which install-packages.sh installs where it may, and with that, where it
-# is too old, the toolchain that Go publishes as a module, at .cache/go/toolchain.
+# Says where there is a Go that builds test/istio/go and tools/go. One of the usual places if it is new enough or can
+# get itself what it lacks; else the distribution's, which install-packages.sh installs where it may, and with that,
+# where it is too old, the toolchain that Go publishes as a module, at .cache/go/toolchain.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 toolchain=go1.26.8

@@ -3,8 +3,8 @@
 # Makes sure that what the project runs beside Node is on the machine:
 #   install-packages.sh docker ip h2load           fails if one of them is missing and cannot be installed
 #   install-packages.sh h2load -- rust go          the same, but what comes after `--` may stay missing
-# Root on Debian or Ubuntu gets the distribution's packages; one line says which, before anything is installed. INSTALL=0
-# forbids that. Who may not install is told what is missing.
+# Root on Debian or Ubuntu gets the distribution's packages; one line says which, before anything is installed.
+# INSTALL=0 forbids that. Who may not install is told what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -30,7 +30,7 @@ is_here() {
     docker) [ -n "${DOCKER_HOST:-}" ] || docker info || { command -v docker && command -v dockerd; } ;;
     compose) docker compose version || docker-compose version ;;
     # One that is too old will do: it can download a newer one.
-    go) command -v go || [ -x /usr/local/go/bin/go ] || [ -x /usr/lib/go/bin/go ] || [ -x .cache/go/toolchain/bin/go ] ;;
+    go) command -v go /usr/local/go/bin/go /usr/lib/go/bin/go .cache/go/toolchain/bin/go ;;
     rust) has_rust ;;
     *) command -v "$1" ;;
   esac >/dev/null 2>&1
@@ -66,12 +66,16 @@ missing_of() {
   for each in "$@"; do is_here "$each" || echo "$each"; done
 }
 
+is_installed() {
+  dpkg-query --show --showformat='${Status}' "$1" 2>/dev/null | grep -q 'install ok installed'
+}
+
 # The packages of these that are not installed, on one line.
 wanted_for() {
   local each package
   for each in "$@"; do
     for package in $(packages_of "$each"); do
-      dpkg-query --show --showformat='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || echo "$package"
+      is_installed "$package" || echo "$package"
     done
   done | sort -u | xargs
 }

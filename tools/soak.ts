@@ -13,7 +13,8 @@ import { startUpstream } from './soak/upstream.ts';
 
 /**
  * `make soak`: a real Envoy with two workers gets a million requests, each from another peer and some of them hostile.
- * Every answer is looked at, and what the proxy learned. Fails if one is wrong, if the module traps, or if memory grows.
+ * Every answer is looked at, and what the proxy learned. Fails if one is wrong, if the module traps, or if memory
+ * grows.
  */
 const {
   requests: REQUESTS,
@@ -21,8 +22,7 @@ const {
   bridge: BRIDGE,
 } = readFlags({
   call: 'tsx tools/soak.ts',
-  about:
-    'A real Envoy gets requests from ever new peers, some of them hostile. Fails if an answer is wrong, or memory grows.',
+  about: 'A real Envoy gets requests from ever new peers, some hostile. Fails if an answer is wrong, or memory grows.',
   flags: {
     requests: number(1_000_000, 'how many requests'),
     seed: number(1, 'another number is another mixture of requests', 0),

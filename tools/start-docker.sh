@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Makes sure that a Docker engine answers. One that is there is taken as it is; root gets a running dockerd; anybody else
-# is told what to do. install-packages.sh installs it.
+# Makes sure that a Docker engine answers. One that is there is taken as it is; root gets a running dockerd; anybody
+# else is told what to do. install-packages.sh installs it.
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 log=${TMPDIR:-/tmp}/dockerd.log
@@ -39,6 +39,6 @@ start_engine() {
 }
 
 ! engine_answers || exit 0
-[ -z "${DOCKER_HOST:-}" ] || fail "The Docker engine that DOCKER_HOST names ($DOCKER_HOST) does not answer: start it, or unset DOCKER_HOST."
+[ -z "${DOCKER_HOST:-}" ] || fail "No Docker engine answers at DOCKER_HOST=$DOCKER_HOST: start it, or unset that."
 [ "$(id -u)" = 0 ] || fail "No Docker engine answers: start it, so that \`docker info\` works for this user."
 start_engine

@@ -62,7 +62,7 @@ describe('flags', () => {
 
 describe('the Makefile', () => {
   /** Each script that gets variables as flags, with their names: `$(call flag,requests,REQUESTS)`. */
-  const makefile = readFileSync(join(ROOT, 'Makefile'), 'utf8');
+  const makefile = readFileSync(join(ROOT, 'Makefile'), 'utf8').replaceAll('\\\n', '');
   const lines = Array.from(makefile.matchAll(/^\t.*\/tsx (\S+) (.*(?:flag|switch|text),.*)$/gm), ([, script, rest]) => {
     const flags = Array.from(rest.matchAll(/\$\(call (?:flag|switch|text),([\w-]+),(\w+)\)/g));
     return { script, flags: flags.map(([, flag]) => flag), variables: flags.map(([, , variable]) => variable) };
