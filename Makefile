@@ -4,60 +4,92 @@ SHELL := bash
 .DELETE_ON_ERROR:
 
 BIN     := node_modules/.bin
-MODULE  := build/metadata_exchange.wasm
+BUILT   := build/metadata_exchange.wasm
 SOURCES := $(shell find assembly -name '*.ts') asconfig.json tools/asc tools/ascii.js
 
+# Variables become a script's flags: $(call flag,requests,REQUESTS) is --requests=n where REQUESTS is set, and
+# $(call switch,keep,KEEP) is --keep where KEEP is set and not 0. A text may be set and empty.
+flag   = $(if $($(2)),--$(1)='$($(2))')
+switch = $(if $(filter-out 0,$($(2))),--$(1))
+text   = $(if $(filter undefined,$(origin $(2))),,--$(1)='$($(2))')
+
 .PHONY: help
-help: ## Lists the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+help: ## Lists the targets, with the variables that each takes
+	@awk '/^[a-z-]+:.*## / { sub(/:.*## /, "\t"); split($$0, part, "\t"); printf "%-16s%s\n", part[1], part[2] } \
+	  /^##   [A-Z]/ { sub(/^##   /, ""); value = $$1; sub(/^[^ ]+ +/, ""); printf "%16s%-20s%s\n", "", value, $$0 } \
+	  /^## [A-Z]/ { sub(/^## /, ""); printf "\n%s\n", $$0 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: packages envoy $(MODULE) ## Two real Envoys tell each other who they are (KEEP=1 leaves them running)
-	@$(BIN)/tsx tools/demo.ts
+demo: packages envoy $(BUILT) ## Two real Envoys tell each other who they are
+##   KEEP=1           leaves them running until Ctrl-C
+	@$(BIN)/tsx tools/demo.ts $(call switch,keep,KEEP)
 
 .PHONY: test
-test: packages envoys $(MODULE) build/codecs.wasm build/reader.wasm build/bench/floor.wasm certificates ## Every test, on real Envoys, as processes, in containers and in network namespaces
-	@tools/install-docker.sh
-	@tools/install-tools.sh ip iptables setpriv curl
+test: system-test packages envoys $(BUILT) build/codecs.wasm build/reader.wasm build/bench/floor.wasm certificates ## Every test, on real Envoys, as processes, in containers and in network namespaces
+##   TESTS=path       only these: a file, a folder, or a part of their names
+	@tools/start-docker.sh
 	@echo "==> tests"
 	@$(BIN)/vitest run $(TESTS)
 
 .PHONY: test-istio
-test-istio: packages envoy image .cache/go/crane istio-programs ## The image, the resources and the exchange on Istio's own code
+test-istio: system-test-istio packages envoy image .cache/go/crane istio-programs ## The image, the resources and the exchange on Istio's own code
+##   TESTS=path       only these
 	@echo "==> tests on Istio"
 	@ISTIO=1 $(BIN)/vitest run $(TESTS)
 
 .PHONY: soak
-soak: packages envoy $(MODULE) ## A million requests, hostile ones too, and what memory does (REQUESTS=n; BRIDGE=1)
-	@$(BIN)/tsx tools/soak.ts
+soak: packages envoy $(BUILT) ## A million requests, hostile ones too, and what memory does
+##   REQUESTS=n       how many requests
+##   SEED=n           another mixture of requests
+##   BRIDGE=1         the Lua bridge runs beside the filter
+	@$(BIN)/tsx tools/soak.ts $(call flag,requests,REQUESTS) $(call flag,seed,SEED) $(call switch,bridge,BRIDGE)
 
 .PHONY: fuzz
-fuzz: packages $(MODULE) build/codecs.wasm ## Two million hostile inputs (INPUTS=n; SEED=n; TARGET=streams; HEX=...; KEEP=1)
-	@$(BIN)/tsx test/fuzz/fuzz.ts
+fuzz: packages $(BUILT) build/codecs.wasm ## Two million hostile inputs
+##   INPUTS=n         how many inputs
+##   SEED=n           other inputs
+##   TARGET=name      only base64, struct, config or streams
+##   HEX=digits       one input of that target
+##   KEEP=1           writes the corpus anew
+##   NO_COVERAGE=1    does not count which branches the inputs reach
+	@$(BIN)/tsx test/fuzz/fuzz.ts $(call flag,inputs,INPUTS) $(call flag,seed,SEED) $(call flag,target,TARGET) \
+	  $(call text,hex,HEX) $(call switch,keep,KEEP) $(call switch,no-coverage,NO_COVERAGE)
 
 .PHONY: fuzz-bugs
 fuzz-bugs: packages ## Plants bugs in a copy of the tree, one at a time: the fuzzer must find each
-	@$(BIN)/tsx test/fuzz/bugs.ts
+##   ONLY=name        this one alone
+	@$(BIN)/tsx test/fuzz/bugs.ts $(call flag,only,ONLY)
 
 .PHONY: flood
-flood: packages $(MODULE) ## What a flood of new peers costs, and one of colliding hashes
-	@$(BIN)/tsx bench/flood.ts
+flood: packages $(BUILT) ## What a flood of new peers costs, and one of colliding hashes
+##   ROUNDS=n         how many rounds
+##   STREAMS=n        how many streams in each round
+	@$(BIN)/tsx bench/flood.ts $(call flag,rounds,ROUNDS) $(call flag,streams,STREAMS)
 
 .PHONY: bench
-bench: packages envoy $(MODULE) build/bench/empty.wasm build/bench/floor.wasm ## What it costs, beside other ways to do the same (ROUNDS=n; CASES=...; DOCS=1)
-	@tools/install-h2load.sh
-	@$(BIN)/tsx bench/bench.ts
+bench: system-bench packages envoy $(BUILT) build/bench/empty.wasm build/bench/floor.wasm ## What it costs, beside other ways to do the same
+##   ROUNDS=n         how many rounds
+##   REQUESTS=n       how many requests of each contender in each round
+##   CASES=name,name  only these, such as inbound,outbound
+##   MODULE_BESIDE=path  measures this module, too: the one before a change, for instance
+##   DOCS=1           writes the tables and the chart of the documentation anew
+	@$(BIN)/tsx bench/bench.ts $(call flag,rounds,ROUNDS) $(call flag,requests,REQUESTS) \
+	  $(call flag,cases,CASES) $(call flag,module-beside,MODULE_BESIDE) $(call switch,docs,DOCS)
 
 .PHONY: build
-build: packages $(MODULE) ## The module: build/metadata_exchange.wasm
+build: packages $(BUILT) ## The module: build/metadata_exchange.wasm
 
 .PHONY: image
-image: packages $(MODULE) ## The module as a container image for Istio: build/image
-	@$(BIN)/tsx tools/image/build.ts
+image: packages $(BUILT) ## The module as a container image for Istio: build/image
+##   SOURCE_URL=url   where the sources are, for the labels
+##   SOURCE_REVISION=id   their commit
+	@$(BIN)/tsx tools/image/build.ts $(call flag,source-url,SOURCE_URL) $(call flag,source-revision,SOURCE_REVISION)
 
 .PHONY: push
-push: image $(if $(CRANE),,.cache/go/crane) ## Pushes the image: make push IMAGE=registry.example.com/name:tag
-	@$(BIN)/tsx tools/image/push.ts
+push: image $(if $(CRANE),,.cache/go/crane) ## Pushes the image, and writes Istio's resources for it
+##   IMAGE=name       where to: registry.example.com/name:tag
+##   CRANE=path       another crane than the pinned one
+	@$(BIN)/tsx tools/image/push.ts $(call flag,image,IMAGE) $(call flag,crane,CRANE)
 
 .PHONY: sbom
 sbom: packages ## What the module was built with, in the form of CycloneDX: build/sbom.cdx.json
@@ -68,13 +100,11 @@ sbom: packages ## What the module was built with, in the form of CycloneDX: buil
 debug: packages build/metadata_exchange.debug.wasm ## The module with names, assertions and a source map
 
 .PHONY: mesh
-mesh: packages envoy $(MODULE) ## Open Service Mesh's shape in network namespaces, as root, until Ctrl-C
-	@tools/install-tools.sh openssl ip iptables setpriv
+mesh: system-mesh packages envoy $(BUILT) ## Open Service Mesh's shape in network namespaces, as root, until Ctrl-C
 	@$(BIN)/tsx tools/open-service-mesh.ts
 
 .PHONY: certificates
-certificates: packages ## Certificates for the configurations that speak TLS: build/certificates
-	@tools/install-tools.sh openssl
+certificates: system-certificates packages ## Certificates for the configurations that speak TLS: build/certificates
 	@$(BIN)/tsx tools/certificates.ts
 
 .PHONY: lint
@@ -111,6 +141,21 @@ envoy: ## The pinned Envoy, unless ENVOY names another
 envoys: ## Every Envoy that the tests run, unless ENVOY names another
 	@$(if $(ENVOY),,tools/install-envoy.sh --all)
 
+## Everywhere:
+##   ENVOY=path       runs this Envoy
+##   MODULE=path      runs this module instead of the built one
+##   INSTALL=0        installs no system packages: says which are missing, and fails
+
+# What targets need of the system. One line says what will be installed, before anything else is done.
+SYSTEM_test         := docker compose ip iptables setpriv curl openssl
+SYSTEM_test-istio   := go
+SYSTEM_bench        := h2load -- rust go
+SYSTEM_mesh         := openssl ip iptables setpriv
+SYSTEM_certificates := openssl
+
+system-%:
+	@tools/install-packages.sh $(SYSTEM_$*)
+
 # Go decides itself what there is to build.
 .PHONY: istio-programs
 istio-programs:
@@ -133,7 +178,7 @@ node_modules/.package-lock.json: package-lock.json package.json
 	@npm ci --no-progress --loglevel=error
 	@touch $@
 
-$(MODULE): $(SOURCES) | packages
+$(BUILT): $(SOURCES) | packages
 	@echo "==> building $@"
 	@tools/asc --target release
 	@$(BIN)/tsx tools/check-no-trap.ts $@

@@ -3,26 +3,38 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { arch, cpus } from 'node:os';
 import { join } from 'node:path';
-import { pinnedVersion, ROOT } from '../tools/envoy/binary.ts';
+import { pinnedVersion, ROOT } from '../testkit/envoy/binary.ts';
+import { number, readFlags, text, toggle } from '../testkit/flags.ts';
 import { CASES } from './cases.ts';
-import { type Contender, contenders, OURS } from './contenders.ts';
+import { ALWAYS, type Contender, contenders } from './contenders.ts';
 import { BOOTS, footprints } from './footprint.ts';
-import { type Cost, measureInGroups } from './measure.ts';
-import { type Results, report } from './report.ts';
-import { inbound, outbound, Stand } from './stand.ts';
+import { inbound, LoadStand, outbound } from './load_stand.ts';
+import { measure } from './measure.ts';
+import { type MeasuredCase, type Results, report } from './report.ts';
 import { ACTIVE, withActive } from './streams.ts';
 
 /**
- * `make bench`: what the exchange costs on a real Envoy, beside other ways to do the same job. ROUNDS and REQUESTS (of
- * each contender in each round) make it longer and calmer; CASES=inbound,outbound measures some cases only. What comes
- * out is in build/bench: results.json, and what report.ts makes of it.
+ * `make bench`: what the exchange costs on a real Envoy, beside other ways to do the same job. All contenders of a case
+ * have their turn in each of its rounds. What comes out is in build/bench: results.json, and what report.ts makes of
+ * it.
  */
-const ROUNDS = Number(process.env.ROUNDS || 29);
-const REQUESTS = Number(process.env.REQUESTS || 800);
+const { flags } = readFlags({
+  call: 'tsx bench/bench.ts',
+  about: 'Measures what the exchange costs on a real Envoy, beside other ways to do the same job.',
+  flags: {
+    rounds: number(29, 'how many rounds: more are calmer'),
+    requests: number(800, 'how many requests of each contender in each round'),
+    cases: text('only these, such as inbound,outbound'),
+    moduleBeside: text('measures this module, too, in every case: the one before a change, for instance'),
+    docs: toggle('writes the tables and the chart of the documentation anew'),
+  },
+});
+const { rounds: ROUNDS, requests: REQUESTS } = flags;
 /** V8 runs a module as it was loaded, and compiles again, better, what it has run often enough: this often will do. */
 const WARM_UP = 60_000;
-const WANTED = process.env.CASES?.split(',');
 const FOLDER = join(ROOT, 'build/bench');
+const ALL_CASES = [...CASES.map(({ name }) => name), 'streams', 'footprint'];
+const WANTED = flags.cases?.split(',') ?? ALL_CASES;
 
 const isTerminal = process.stdout.isTTY;
 let started = 0;
@@ -42,34 +54,54 @@ function done(): void {
   console.log(isTerminal ? `, ${seconds} s` : `    ${seconds} s`);
 }
 
-async function measureCases(all: Contender[]): Promise<Record<string, Cost[]>> {
-  const costs: Record<string, Cost[]> = {};
-  const stands: Stand[] = [];
+async function measureCases(all: Contender[]): Promise<MeasuredCase[]> {
+  const cases = CASES.filter(({ name }) => WANTED.includes(name));
+  const takesPart = ({ name }: Contender, names?: string[]) => !names || [...ALWAYS, ...names].includes(name);
+  const stands: LoadStand[] = [];
+  const measured: MeasuredCase[] = [];
   try {
-    const warm = progress('warming up', all.length);
-    for (const [i, contender] of all.entries()) {
+    const needed = all.filter((contender) => cases.some((each) => takesPart(contender, each.contenders)));
+    const warm = progress('warming up', needed.length);
+    for (const [i, contender] of needed.entries()) {
       warm(i);
-      const stand = await Stand.start(contender);
+      const stand = await LoadStand.start(contender);
       stands.push(stand);
       for (const traffic of [inbound(600), outbound(600)]) await stand.cost(traffic, WARM_UP);
     }
     done();
-    for (const { name, title, traffic, contenders: names } of CASES) {
-      if (WANTED && !WANTED.includes(name)) continue;
-      const taking = stands.filter(({ contender }) => !names || names.includes(contender.name));
-      costs[name] = await measureInGroups(taking, traffic, ROUNDS, REQUESTS, progress(title, ROUNDS));
+    for (const { name, title, traffic, contenders: names } of cases) {
+      const taking = stands.filter(({ contender }) => takesPart(contender, names));
+      const say = progress(title, ROUNDS);
+      measured.push({ name, title, ...(await measure(taking, traffic, ROUNDS, REQUESTS, say)) });
       done();
     }
   } finally {
     for (const stand of stands) await stand[Symbol.asyncDispose]();
   }
-  return costs;
+  return measured;
+}
+
+/** What a request costs while others wait for their answers. */
+async function measureStreams(all: Contender[]): Promise<MeasuredCase[]> {
+  const measured: MeasuredCase[] = [];
+  const taking = all.filter(({ name }) => ALWAYS.includes(name));
+  for (const streams of ACTIVE) {
+    const title = `inbound, with ${streams} other streams under way`;
+    const say = progress(title, ROUNDS);
+    const comparison = await withActive(taking, streams, ROUNDS, REQUESTS, say);
+    measured.push({ name: `streams-${streams}`, title, ...comparison });
+    done();
+  }
+  return measured;
 }
 
 async function main(): Promise<void> {
+  const unknown = WANTED.filter((name) => !ALL_CASES.includes(name));
+  if (unknown.length > 0) throw new Error(`there is no case ${unknown.join(', ')}: there are ${ALL_CASES.join(', ')}`);
+  if (flags.docs && (flags.cases || flags.moduleBeside))
+    throw new Error('the documentation shows all cases and no other module: --docs goes with neither flag');
   mkdirSync(FOLDER, { recursive: true });
-  const all = await contenders();
-  const ours = all.find(({ name }) => name === OURS) as Contender;
+  const all = await contenders(flags.moduleBeside);
   const results: Results = {
     machine: `${cpus()[0].model}, ${cpus().length} cores, ${arch()}`,
     envoy: pinnedVersion(),
@@ -78,23 +110,16 @@ async function main(): Promise<void> {
     rounds: ROUNDS,
     requests: REQUESTS,
     cases: await measureCases(all),
-    active: [],
     footprints: [],
   };
-  if (!WANTED || WANTED.includes('streams')) {
-    for (const streams of ACTIVE) {
-      const say = progress(`inbound, with ${streams} other streams under way`, ROUNDS);
-      results.active.push({ streams, cost: await withActive(ours, streams, ROUNDS, REQUESTS, say) });
-      done();
-    }
-  }
-  if (!WANTED || WANTED.includes('footprint')) {
-    const modules = all.filter(({ name, wasm }) => wasm && !['floor', 'lists', 'bridge'].includes(name));
+  if (WANTED.includes('streams')) results.cases.push(...(await measureStreams(all)));
+  if (WANTED.includes('footprint')) {
+    const modules = all.filter(({ name, wasm }) => wasm && !['floor', 'again', 'lists', 'bridge'].includes(name));
     results.footprints = await footprints(modules, progress('size, start and memory', BOOTS));
     done();
   }
   writeFileSync(join(FOLDER, 'results.json'), `${JSON.stringify(results, null, 2)}\n`);
-  report(results);
+  report(results, flags.docs);
 }
 
 await main();

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-import { distinct, inbound, large, outbound, type Traffic, withoutPeer } from './stand.ts';
+import { distinct, inbound, large, outbound, type Traffic, withoutPeer } from './load_stand.ts';
 
 /** What is measured: requests of a kind, and who has to serve them. */
 export interface Case {
   name: string;
   title: string;
   traffic: Traffic;
-  /** Contenders by name; all of them unless told. */
+  /** Contenders by name, beside those that take part always; all of them unless told. */
   contenders?: string[];
 }
 
-const FEW = ['none', 'floor', 'ours', 'lists'];
-const READERS = ['none', 'ours', 'rust', 'go', 'proxy-runtime', 'lua'];
+const FEW = ['floor', 'lists'];
+const READERS = ['rust', 'go', 'proxy-runtime', 'lua'];
 
 export const CASES: Case[] = [
   { name: 'inbound', title: 'inbound, 600 bytes of Struct', traffic: inbound(600) },
@@ -22,6 +22,6 @@ export const CASES: Case[] = [
   { name: 'inbound-5000', title: 'inbound, 5 kB', traffic: inbound(5000), contenders: [...FEW, 'rust', 'bridge'] },
   { name: 'outbound-1200', title: 'outbound, 1.2 kB', traffic: outbound(1200), contenders: [...FEW, 'rust'] },
   { name: 'peers-1', title: 'one peer', traffic: distinct(1), contenders: READERS },
-  { name: 'peers-100', title: '100 peers in turn', traffic: distinct(100), contenders: ['none', 'ours'] },
+  { name: 'peers-100', title: '100 peers in turn', traffic: distinct(100), contenders: [] },
   { name: 'peers-10000', title: 'a new peer on every request', traffic: distinct(10_000), contenders: READERS },
 ];

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-import { join } from 'node:path';
-import { MODULE, ROOT } from '../tools/envoy/binary.ts';
-import { bridge, metadataExchange, wasm } from '../tools/envoy/config.ts';
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { MODULE, ROOT } from '../testkit/envoy/binary.ts';
+import { bridge, metadataExchange, wasm } from '../testkit/envoy/config.ts';
 import { buildCompetitors } from './competitors/build.ts';
 import { checkCompetitor } from './competitors/check.ts';
 import { competitorFilter, type Direction } from './competitors/filter.ts';
-import * as peers from './peers.ts';
+import * as peers from './sized_peer.ts';
+import { AGAIN, NONE, OURS } from './statistics.ts';
 
 /** Who is measured: each is an Envoy of its own, with other HTTP filters in its chain. */
 export interface Contender {
@@ -34,14 +36,26 @@ function withBridge(direction: Direction, filter: object): object[] {
     : [bridge('dynamic_metadata', 'upstream'), filter];
 }
 
-export const NONE: Contender = { name: 'none', label: 'no filter', filters: () => [] };
-export const OURS = 'ours';
-export const FLOOR = 'floor';
+export const WITHOUT: Contender = { name: NONE, label: 'no filter', filters: () => [] };
+const BESIDE = 'beside';
 
-/** All contenders that can be built here, the one without a filter first. What is missing is said. */
-export async function contenders(): Promise<Contender[]> {
+/** Who takes part in every case: what is compared with, and a module to be compared with ours. */
+export const ALWAYS = [NONE, OURS, AGAIN, BESIDE];
+
+/** A module of ours that is not the one under test, such as the one before a change. */
+function anotherModule(path: string): Contender {
+  if (!existsSync(path)) throw new Error(`there is no module at ${path}`);
+  const filter = wasm('metadata_exchange', undefined, resolve(path));
+  return { name: BESIDE, label: `this filter as in ${path}`, wasm: resolve(path), filters: () => [filter] };
+}
+
+/**
+ * All contenders that can be built here, the one without a filter first. What is missing is said. `beside` is the path
+ * of one module more.
+ */
+export async function contenders(beside?: string): Promise<Contender[]> {
   const all: Contender[] = [
-    NONE,
+    WITHOUT,
     {
       name: 'empty',
       label: 'empty Wasm filter',
@@ -49,12 +63,14 @@ export async function contenders(): Promise<Contender[]> {
       filters: () => [wasm('empty', undefined, built('empty'))],
     },
     {
-      name: FLOOR,
+      name: 'floor',
       label: 'straight floor',
       wasm: built('floor'),
       filters: () => [wasm('floor', undefined, built('floor'))],
     },
     { name: OURS, label: 'this filter', wasm: MODULE, filters: () => [metadataExchange()] },
+    { name: AGAIN, label: 'this filter, a second time', wasm: MODULE, filters: () => [metadataExchange()] },
+    ...(beside ? [anotherModule(beside)] : []),
     { name: 'lists', label: 'this filter, with lists', wasm: MODULE, filters: (direction) => [ours(direction)] },
     {
       name: 'bridge',

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Host } from '../test/host/host.ts';
-import { NODE } from '../test/host/node.ts';
-import { colliding } from '../test/support/colliding.ts';
-import { ID, METADATA } from '../test/support/http.ts';
-import { struct } from '../test/support/struct.ts';
+
+import { colliding } from '../testkit/colliding.ts';
+import { number, readFlags } from '../testkit/flags.ts';
+import { Host } from '../testkit/host/host.ts';
+import { NODE } from '../testkit/host/node.ts';
+import { ID, METADATA } from '../testkit/http.ts';
+import { struct } from '../testkit/struct.ts';
+import { columns } from '../testkit/tables.ts';
 
 /**
  * `make flood`: what a request costs whose peer was heard before, one whose peer is new, and one of somebody who floods
@@ -12,8 +15,11 @@ import { struct } from '../test/support/struct.ts';
  * takes shows how much. Rounds are interleaved; medians are shown.
  */
 
-const STREAMS = 20_000;
-const ROUNDS = 11;
+const { rounds: ROUNDS, streams: STREAMS } = readFlags({
+  call: 'tsx bench/flood.ts',
+  about: 'What a flood of new peers costs, and one whose contents all have the same hash.',
+  flags: { rounds: number(11, 'how many rounds'), streams: number(20_000, 'how many streams in each round') },
+}).flags;
 const INBOUND = { 'xds.node': NODE, 'xds.listener_direction': Buffer.from([1, 0, 0, 0, 0, 0, 0, 0]) };
 
 /** A usual Struct, of about 600 bytes as a header, another one for each number. */
@@ -60,6 +66,5 @@ for (let round = 0; round <= ROUNDS; round++) {
 }
 const median = (values: number[]) => values.sort((a, b) => a - b)[values.length >> 1];
 const heard = median(cases[1][2]);
-for (const [name, , results] of cases) {
-  console.log(`${name.padEnd(44)} ${median(results).toFixed(2)} µs   ${(median(results) / heard).toFixed(2)} ×`);
-}
+const rows = cases.map(([name, , results]) => [name, median(results).toFixed(2), (median(results) / heard).toFixed(2)]);
+console.log(columns([['stream', 'µs', '× a peer heard before'], ...rows], 'lrr'));

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import { statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { memoryOf } from '../tools/soak/memory.ts';
-import { type Contender, NONE } from './contenders.ts';
+import { memoryOf } from '../testkit/process_memory.ts';
+import { type Contender, WITHOUT } from './contenders.ts';
 import { processTime } from './cpu.ts';
 import { load } from './load.ts';
-import { median } from './measure.ts';
-import { distinct, Stand } from './stand.ts';
+import { distinct, LoadStand } from './load_stand.ts';
+import { median } from './statistics.ts';
 
 /**
  * What a filter takes before it serves anything, and what it keeps. Each figure is the difference between Envoys that
@@ -36,7 +36,7 @@ interface Boot {
 }
 
 async function boot(contender: Contender, workers: number): Promise<Boot> {
-  await using stand = await Stand.start(contender, { workers });
+  await using stand = await LoadStand.start(contender, { workers });
   // VMs are made on their own threads, some of them after Envoy says that it is live.
   await sleep(500);
   const cpuMs = processTime(stand.envoy.pid) / 1e6;
@@ -47,7 +47,7 @@ async function boot(contender: Contender, workers: number): Promise<Boot> {
 
 /** Footprints of contenders that are modules. `say` hears of each round. */
 export async function footprints(contenders: Contender[], say: (round: number) => void): Promise<Footprint[]> {
-  const all = [NONE, ...contenders];
+  const all = [WITHOUT, ...contenders];
   const boots = all.map(() => [] as Boot[]);
   for (let round = 0; round < BOOTS; round++) {
     say(round);

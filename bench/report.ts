@@ -2,15 +2,21 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { init } from 'echarts';
-import { ROOT } from '../tools/envoy/binary.ts';
-import { CASES } from './cases.ts';
-import { NONE } from './contenders.ts';
+import { ROOT } from '../testkit/envoy/binary.ts';
+import { readFlags, toggle } from '../testkit/flags.ts';
+import { columns, markdown, type Rows } from '../testkit/tables.ts';
 import type { Footprint } from './footprint.ts';
-import type { Cost } from './measure.ts';
+import { AGAIN, type Comparison, type Cost, isEqual, NONE, OURS } from './statistics.ts';
+
+/** A case, and what its contenders cost in the same rounds. */
+export interface MeasuredCase extends Comparison {
+  name: string;
+  title: string;
+}
 
 /**
- * What was measured, as tables on the terminal and in Markdown, and as a chart. As a program it makes them of the results
- * that are there, and with DOCS=1 puts them into docs/performance.md and the README.
+ * What was measured, as tables on the terminal and in Markdown, and as a chart. As a program it makes them of the
+ * results that are there, and with --docs puts them into docs/performance.md and the README.
  */
 export interface Results {
   machine: string;
@@ -19,49 +25,55 @@ export interface Results {
   date: string;
   rounds: number;
   requests: number;
-  /** Costs by case. */
-  cases: Record<string, Cost[]>;
-  active: { streams: number; cost: Cost }[];
+  cases: MeasuredCase[];
   footprints: Footprint[];
 }
 
-type Row = string[];
-
-/** A contender's cost beside the floor's, in the same rounds. */
-const ratio = ({ ofFloor }: Cost) => ofFloor?.toFixed(2) ?? '';
-
 const us = (value: number) => value.toFixed(1);
+const percent = (share: number) => `${(share * 100).toFixed(0)} %`;
 
-function caseTable(all: Cost[]): Row[] {
-  const rows = all.map((cost) => [
-    cost.label,
-    us(cost.total),
-    cost.name === NONE.name ? '' : us(cost.added),
-    cost.name === NONE.name ? '' : `${us(cost.low)} to ${us(cost.high)}`,
-    ratio(cost),
-  ]);
-  return [['', 'µs a request', 'added', 'middle half of the rounds', '× floor'], ...rows];
+/** What a contender adds beside what this filter adds; in words where the same module is as far from itself. */
+function ratio({ name, ratio }: Cost, comparison: Comparison): string {
+  if (ratio === undefined) return '';
+  const isYardstick = name === OURS || name === AGAIN;
+  return !isYardstick && isEqual(ratio, comparison) ? 'equal' : ratio.toFixed(2);
 }
 
-/** One table of the main cases for who has no time. */
-function summary({ cases }: Results): Row[] {
-  const columns = ['inbound', 'outbound', 'peers-10000'].filter((name) => cases[name]);
-  const labels = new Map(columns.flatMap((name) => cases[name].map((cost) => [cost.name, cost.label] as const)));
-  labels.delete(NONE.name);
-  const cell = (column: string, name: string) => {
-    const cost = cases[column].find((each) => each.name === name);
-    const times = cost && ratio(cost);
-    if (!cost) return '';
-    return times ? `${times} × (${us(cost.added)})` : us(cost.added);
+function caseTable(measured: MeasuredCase): Rows {
+  const rows = measured.costs.map((cost) => [
+    cost.label,
+    us(cost.total),
+    ...(cost.name === NONE ? ['', ''] : [us(cost.added), `${us(cost.low)} to ${us(cost.high)}`]),
+    ratio(cost, measured),
+  ]);
+  return [['', 'µs a request', 'µs added', 'middle half of the rounds', '× this filter'], ...rows];
+}
+
+/** What `equal` means in a table. */
+function yardstick({ spread }: MeasuredCase): string {
+  return `Equal: what it adds is no further from this filter than the same module a second time, ${percent(spread)}.`;
+}
+
+/** One table of the main cases for who has no time: shares alone. */
+function summary({ cases }: Results): Rows {
+  const shown = ['inbound', 'outbound', 'peers-10000'].flatMap(
+    (name) => cases.find((each) => each.name === name) ?? [],
+  );
+  const labels = new Map(shown.flatMap(({ costs }) => costs.map(({ name, label }) => [name, label] as const)));
+  labels.delete(NONE);
+  labels.delete(AGAIN);
+  const cell = (measured: MeasuredCase, name: string) => {
+    const cost = measured.costs.find((each) => each.name === name);
+    return cost ? ratio(cost, measured) : '';
   };
-  const titles = columns.map((name) => CASES.find((each) => each.name === name)?.title ?? name);
   return [
-    ['× the straight floor (µs added)', ...titles],
-    ...[...labels].map(([name, label]) => [label, ...columns.map((column) => cell(column, name))]),
+    ['added, × this filter', ...shown.map(({ title }) => title)],
+    ...[...labels].map(([name, label]) => [label, ...shown.map((measured) => cell(measured, name))]),
+    ['equal is what differs by no more than', ...shown.map(({ spread }) => percent(spread))],
   ];
 }
 
-function footprintTable({ footprints }: Results): Row[] {
+function footprintTable({ footprints }: Results): Rows {
   const empty = footprints.find(({ name }) => name === 'empty');
   const rows = footprints.map(({ label, size, startMs, memory }) => [
     label,
@@ -73,45 +85,36 @@ function footprintTable({ footprints }: Results): Row[] {
   return [['', 'module', 'start of a VM', 'memory a worker', 'over the empty filter'], ...rows];
 }
 
-function activeTable({ active }: Results): Row[] {
-  return [
-    ['other streams under way', 'added µs a request'],
-    ...active.map(({ streams, cost }) => [String(streams), us(cost.added)]),
-  ];
-}
-
-const markdown = ([head, ...rows]: Row[]): string =>
-  [head, head.map((_, i) => (i === 0 ? '---' : '---:')), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n');
-
-function plain(rows: Row[]): string {
-  const widths = rows[0].map((_, i) => Math.max(...rows.map((row) => row[i].length)));
-  return rows
-    .map((row) => row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i] + 3))).join(''))
-    .join('\n');
-}
+/** A name at the left, and numbers. */
+const ALIGN = 'lrrrrr';
 
 interface Section {
   title: string;
-  rows: Row[];
+  rows: Rows;
+  note?: string;
 }
 
 function sections(results: Results): Section[] {
-  const found: Section[] = CASES.filter(({ name }) => results.cases[name]).map(({ name, title }) => ({
-    title,
-    rows: caseTable(results.cases[name]),
+  const found: Section[] = results.cases.map((measured) => ({
+    title: measured.title,
+    rows: caseTable(measured),
+    note: yardstick(measured),
   }));
-  if (results.active.length > 0) found.push({ title: 'active streams', rows: activeTable(results) });
   if (results.footprints.length > 0) found.push({ title: 'footprint', rows: footprintTable(results) });
   return found;
 }
 
 function where({ machine, envoy, commit, date, rounds, requests }: Results): string {
-  return `Envoy ${envoy}, one worker; ${machine}; medians of ${rounds} rounds of ${requests} requests; commit ${commit}, ${date}.`;
+  const amount = `medians of ${rounds} rounds of ${requests} requests`;
+  return `Envoy ${envoy}, one worker; ${machine}; ${amount}; commit ${commit}, ${date}.`;
 }
 
-/** What a filter adds to an inbound and an outbound request, beside what the floor adds, as bars. */
+/** What filters add to an inbound and an outbound request, beside what this one adds, as bars. */
 function chart({ cases }: Results): string {
-  const drawn = (cases.inbound ?? []).filter(({ name }) => name !== NONE.name).reverse();
+  const costsOf = (name: string) => cases.find((each) => each.name === name)?.costs ?? [];
+  const drawn = costsOf('inbound')
+    .filter(({ name }) => name !== NONE && name !== AGAIN)
+    .reverse();
   const view = init(null, null, { renderer: 'svg', ssr: true, width: 760, height: 60 + drawn.length * 42 });
   const bars = (name: 'inbound' | 'outbound', color: string) => ({
     name,
@@ -119,8 +122,8 @@ function chart({ cases }: Results): string {
     itemStyle: { color },
     label: { show: true, position: 'right' as const, formatter: '{c}' },
     data: drawn.map((each) => {
-      const cost = cases[name]?.find((other) => other.name === each.name);
-      return Number(cost?.ofFloor?.toFixed(2) ?? 0);
+      const cost = costsOf(name).find((other) => other.name === each.name);
+      return Number(cost?.ratio?.toFixed(2) ?? 0);
     }),
   });
   view.setOption({
@@ -129,7 +132,7 @@ function chart({ cases }: Results): string {
     legend: { top: 0 },
     // Labels are wider than is reckoned without a browser's fonts.
     grid: { left: 70, right: 60, top: 30, bottom: 10, containLabel: true },
-    xAxis: { type: 'value', name: '× floor', nameLocation: 'end' },
+    xAxis: { type: 'value', name: '× this filter', nameLocation: 'end' },
     yAxis: { type: 'category', data: drawn.map(({ label }) => label) },
     series: [bars('outbound', '#9ecae1'), bars('inbound', '#3182bd')],
   });
@@ -151,21 +154,31 @@ function put(path: string, mark: string, text: string): void {
   );
 }
 
-/** Shows results on the terminal, and writes them beside results.json; into the documents too if DOCS asks for it. */
-export function report(results: Results): void {
+/** Shows results on the terminal, and writes them beside results.json; into the documents too if that is asked for. */
+export function report(results: Results, intoDocs: boolean): void {
   const parts = sections(results);
-  for (const { title, rows } of parts) console.log(`\n${title}\n${plain(rows)}`);
+  for (const { title, rows, note } of parts) {
+    console.log(`\n${title}\n${columns(rows, ALIGN)}${note ? `\n${note}` : ''}`);
+  }
   console.log(`\n${where(results)}`);
-  const text = parts.map(({ title, rows }) => `### ${title[0].toUpperCase()}${title.slice(1)}\n\n${markdown(rows)}`);
+  const text = parts.map(({ title, rows, note }) => {
+    const table = `### ${title[0].toUpperCase()}${title.slice(1)}\n\n${markdown(rows, ALIGN)}`;
+    return note ? `${table}\n\n${note}` : table;
+  });
   const folder = join(ROOT, 'build/bench');
   writeFileSync(join(folder, 'tables.md'), `${text.join('\n\n')}\n\n${where(results)}\n`);
   writeFileSync(join(folder, 'chart.svg'), chart(results));
-  if (!process.env.DOCS) return;
+  if (!intoDocs) return;
   writeFileSync(join(ROOT, 'docs/performance.svg'), chart(results));
   put('docs/performance.md', 'benchmark', `${text.join('\n\n')}\n\n${where(results)}`);
-  put('README.md', 'benchmark', `${markdown(summary(results))}\n\n${where(results)}`);
+  put('README.md', 'benchmark', `${markdown(summary(results), ALIGN)}\n\n${where(results)}`);
 }
 
 if (process.argv[1] === import.meta.filename) {
-  report(JSON.parse(readFileSync(join(ROOT, 'build/bench/results.json'), 'utf8')));
+  const { flags } = readFlags({
+    call: 'tsx bench/report.ts',
+    about: 'Shows what was measured last: build/bench/results.json.',
+    flags: { docs: toggle('writes the tables and the chart of the documentation anew') },
+  });
+  report(JSON.parse(readFileSync(join(ROOT, 'build/bench/results.json'), 'utf8')), flags.docs);
 }

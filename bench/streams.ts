@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import http2 from 'node:http2';
 import type { AddressInfo } from 'node:net';
-import { type Contender, NONE } from './contenders.ts';
-import { type Cost, measure } from './measure.ts';
-import { inbound, Stand } from './stand.ts';
+import type { Contender } from './contenders.ts';
+import { inbound, LoadStand } from './load_stand.ts';
+import { measure } from './measure.ts';
+import type { Comparison } from './statistics.ts';
 
 /** What a request costs while others wait for their answers: streams that are under way must cost nobody anything. */
 
@@ -27,31 +28,35 @@ async function open(port: number, streams: number, headers: [string, string][]):
   };
 }
 
-/** What an inbound request costs with so many others waiting. */
+/** What an inbound request costs with so many others waiting, at each contender. */
 export async function withActive(
-  contender: Contender,
+  contenders: Contender[],
   streams: number,
   rounds: number,
   requests: number,
   say: (round: number) => void,
-): Promise<Cost> {
+): Promise<Comparison> {
   const server = http2.createServer();
   server.on('stream', (stream) => stream.on('error', () => undefined));
   server.on('session', (session) => session.on('error', () => undefined));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const holding = (server.address() as AddressInfo).port;
-  await using bare = await Stand.start(NONE, { holding });
-  await using stand = await Stand.start(contender, { holding });
   const traffic = inbound(600);
-  const closes = [];
-  for (const each of [bare, stand]) {
-    closes.push(await open(each.port('in'), streams, traffic.headers));
-    await each.envoy.until('all streams are under way', async () => {
-      return (await each.envoy.stat('http.in.downstream_rq_active')) === streams;
-    });
+  const stands: LoadStand[] = [];
+  const closes: (() => void)[] = [];
+  try {
+    for (const contender of contenders) {
+      const stand = await LoadStand.start(contender, { holding });
+      stands.push(stand);
+      closes.push(await open(stand.port('in'), streams, traffic.headers));
+      await stand.envoy.until('all streams are under way', async () => {
+        return (await stand.envoy.stat('http.in.downstream_rq_active')) === streams;
+      });
+    }
+    return await measure(stands, traffic, rounds, requests, say);
+  } finally {
+    for (const close of closes) close();
+    for (const stand of stands) await stand[Symbol.asyncDispose]();
+    server.close();
   }
-  const [, cost] = await measure([bare, stand], traffic, rounds, requests, say);
-  for (const close of closes) close();
-  server.close();
-  return cost;
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { ROOT } from './envoy/binary.ts';
-import { Authority, spiffe } from './envoy/certificates.ts';
+import { ROOT } from '../testkit/envoy/binary.ts';
+import { Authority, spiffe } from '../testkit/envoy/certificates.ts';
 
 /**
  * Certificates for the configurations under envoy/ that speak TLS, at build/certificates:

@@ -3,8 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
-import { MODULE, ROOT } from './envoy/binary.ts';
-import { CALL, functionAt, I32_CONST, I64_CONST, instructions, type Module, readModule } from './wasm.ts';
+import { MODULE, ROOT } from '../testkit/envoy/binary.ts';
+import { CALL, functionAt, I32_CONST, I64_CONST, instructions, type Module, readModule } from '../testkit/wasm.ts';
 
 /**
  * Nothing that a stream brings may trap the VM or make it take memory: walks the built module's calls from the

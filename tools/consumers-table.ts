@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { ROOT } from '../testkit/envoy/binary.ts';
+import { markdown } from '../testkit/tables.ts';
 import { CONSUMERS, type Consumer, OLDEST } from './consumers.ts';
-import { ROOT } from './envoy/binary.ts';
 import { generate } from './generated.ts';
 
 /**
@@ -30,11 +31,11 @@ function problems({ id, folder, write }: Consumer): string[] {
   ];
 }
 
-function line({ consumer, folder, peer, from, write, place, since, caveat }: Consumer): string {
+function row({ consumer, folder, peer, from, write, place, since, caveat }: Consumer): string[] {
   const source = from === 'both' ? 'either' : from;
-  const code = write.map((text) => `\`${text.replaceAll('|', '\\|')}\``).join('<br>');
+  const code = write.map((text) => `\`${text}\``).join('<br>');
   const name = `[${consumer}](../envoy/consumers/${folder})`;
-  return `| ${[name, peer, source, code, place, since ?? OLDEST, caveat ?? ''].join(' | ')} |`;
+  return [name, peer, source, code, place, since ?? OLDEST, caveat ?? ''];
 }
 
 const found = CONSUMERS.flatMap(problems);
@@ -42,5 +43,4 @@ for (const problem of found) console.error(`tools/consumers.ts: ${problem}`);
 if (found.length > 0) process.exitCode = 1;
 
 const header = ['consumer', 'peer', 'from', 'what to write', 'where it stands', 'since', 'to know'];
-const table = [`| ${header.join(' | ')} |`, `|${header.map(() => '---|').join('')}`, ...CONSUMERS.map(line)];
-generate('docs/consumers.md', 'consumers', 'tools/consumers.ts', table.join('\n'));
+generate('docs/consumers.md', 'consumers', 'tools/consumers.ts', markdown([header, ...CONSUMERS.map(row)]));

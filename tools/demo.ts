@@ -1,15 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 import { statSync } from 'node:fs';
 import http from 'node:http';
-import { stripVTControlCharacters, styleText } from 'node:util';
-import { envoyBinary, MODULE } from './envoy/binary.ts';
-import { Envoy } from './envoy/process.ts';
-import { shipped, shippedIdentity } from './envoy/shipped.ts';
+import { styleText } from 'node:util';
+import { envoyBinary, MODULE } from '../testkit/envoy/binary.ts';
+import { Envoy } from '../testkit/envoy/process.ts';
+import { shipped, shippedIdentity } from '../testkit/envoy/shipped.ts';
+import { readFlags, toggle } from '../testkit/flags.ts';
+import { columns } from '../testkit/tables.ts';
 
 /**
- * `make demo`: the sidecar pair of envoy/sidecar-pair on free ports; real requests; and what each side learned. What is printed is read back from the running proxies and compared with what they were configured to
- * say: if anything is missing the demo says so and fails.
+ * `make demo`: the sidecar pair of envoy/sidecar-pair on free ports; real requests; and what each side learned. What is
+ * printed is read back from the running proxies and compared with what they were configured to say: if anything is
+ * missing the demo says so and fails.
  */
+const { flags } = readFlags({
+  call: 'tsx tools/demo.ts',
+  about: 'Two real Envoys tell each other who they are, and what each of them learned is shown.',
+  flags: { keep: toggle('leaves the Envoys running until Ctrl-C') },
+});
 
 // biome-ignore lint/suspicious/noExplicitAny: JSON of the access log
 type Json = any;
@@ -65,15 +73,6 @@ async function logged(envoy: Envoy, path: string): Promise<Json> {
   return JSON.parse(line as string);
 }
 
-/** Rows in columns. */
-function table(rows: string[][]): void {
-  const size = (text: string) => stripVTControlCharacters(text).length;
-  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => size(row[column]))));
-  for (const row of rows) {
-    print(`    ${row.map((cell, i) => cell + ' '.repeat(widths[i] - size(cell))).join('   ')}`.trimEnd());
-  }
-}
-
 const short = (value: unknown, most = 56) => {
   const text = typeof value === 'string' ? value : JSON.stringify(value);
   return text.length > most ? `${text.slice(0, most - 1)}…` : text;
@@ -91,7 +90,7 @@ function showPeer(title: string, peer: Json, expected: ReturnType<typeof shipped
     const state = check(same(fields[name], wanted), `${title}: ${name} in filter state`);
     rows.push([name, short(fields[name] ?? '(nothing)'), dynamic, state]);
   }
-  table(rows);
+  print(columns(rows).replaceAll(/^/gm, '    '));
 }
 
 /** JSON with keys in order, for comparing. */
@@ -192,7 +191,7 @@ print(
 if (problems.length) {
   print(paint('red', 'The exchange is not what it should be:'), ...problems.map((problem) => `  - ${problem}`));
   process.exitCode = 1;
-} else if (process.env.KEEP) {
+} else if (flags.keep) {
   print(
     bold('Left running, until you press Ctrl-C. To try:'),
     '    # through both sidecars',

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ROOT } from './envoy/binary.ts';
+import { ROOT } from '../testkit/envoy/binary.ts';
 
 /** Parts of the documentation that are made from data stand between two marks, and are made again by `make format`. */
 
 /**
- * Puts text between the marks of this name in a file. With `--check` on the command line it changes nothing, and fails if
- * another text is there.
+ * Puts text between the marks of this name in a file. With `--check` on the command line it changes nothing, and fails
+ * if another text is there.
  */
 export function generate(file: string, name: string, source: string, text: string): void {
   const begin = `<!-- ${name}: made by \`make format\` from ${source} -->`;

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the metadata-exchange authors
-# Says where there is a Go that builds test/istio/go and tools/go. One of the usual places if it is new enough or can get
-# itself what it lacks; else, for root on Debian or Ubuntu, the distribution's, and with that, where it is too old, the
-# toolchain that Go publishes as a module, at .cache/go/toolchain; anybody else is told what is missing.
+# Says where there is a Go that builds test/istio/go and tools/go. One of the usual places if it is new enough or can
+# get itself what it lacks; else the distribution's, which install-packages.sh installs where it may, and with that,
+# where it is too old, the toolchain that Go publishes as a module, at .cache/go/toolchain.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 toolchain=go1.26.8
@@ -33,13 +33,8 @@ for go in go /usr/local/go/bin/go "$PWD/$own/bin/go"; do
 done
 
 old=$(command -v go || command -v /usr/lib/go/bin/go) || {
-  id=$(. /etc/os-release 2>/dev/null && echo "${ID:-}") || true
-  [[ $(id -u) == 0 && ($id == debian || $id == ubuntu) ]] ||
-    fail "No Go is here: install Go 1.26 or later, or 1.21 or later with GOTOOLCHAIN=auto, so that \`go version\` works."
-  say "==> Go: apt-get install golang-go"
-  apt-get update -qq >&2 || true
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends golang-go >/dev/null ||
-    fail "apt-get could not install golang-go: install Go 1.26 or later yourself."
+  tools/install-packages.sh go >&2 ||
+    fail "Go 1.26 or later will do, or 1.21 or later with GOTOOLCHAIN=auto, so that \`go version\` works."
   old=/usr/lib/go/bin/go
   ! serves "$old" || answer "$old"
 }

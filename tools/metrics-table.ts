@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ROOT } from './envoy/binary.ts';
+import { ROOT } from '../testkit/envoy/binary.ts';
+import { markdown } from '../testkit/tables.ts';
 import { generate, generateFile } from './generated.ts';
 
 /**
@@ -49,8 +50,8 @@ export const NAMES: Ascii =
 
 /** The table of the documentation. */
 function table(): string {
-  const rows = METRICS.map(({ name, kind, help }) => `| \`metadata_exchange_${name}\` | ${kind} | ${help} |`);
-  return ['| in `/stats/prometheus` | kind | what it counts |', '|---|---|---|', ...rows].join('\n');
+  const rows = METRICS.map(({ name, kind, help }) => [`\`metadata_exchange_${name}\``, kind, help]);
+  return markdown([['in `/stats/prometheus`', 'kind', 'what it counts'], ...rows]);
 }
 
 generateFile('assembly/metrics/table.ts', SOURCE, module());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { BOOKSTORE, OpenServiceMesh } from './mesh/open_service_mesh.ts';
+import { BOOKSTORE, OpenServiceMesh } from '../testkit/mesh/open_service_mesh.ts';
 
 /** `make mesh`: the mesh of envoy/open-service-mesh runs until Ctrl-C, and shows what its sidecars log. */
 

@@ -1,23 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 import { relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { struct } from '../test/support/struct.ts';
-import { MODULE, ROOT } from './envoy/binary.ts';
-import { bridge, metadataExchange, proxy } from './envoy/config.ts';
-import { Envoy } from './envoy/process.ts';
+import { MODULE, ROOT } from '../testkit/envoy/binary.ts';
+import { bridge, metadataExchange, proxy } from '../testkit/envoy/config.ts';
+import { Envoy } from '../testkit/envoy/process.ts';
+import { number, readFlags, toggle } from '../testkit/flags.ts';
+import { type Memory, memoryOf, slope } from '../testkit/process_memory.ts';
+import { struct } from '../testkit/struct.ts';
+import { columns } from '../testkit/tables.ts';
 import { Load } from './soak/load.ts';
-import { type Memory, memoryOf, slope } from './soak/memory.ts';
 import { startUpstream } from './soak/upstream.ts';
 
 /**
  * `make soak`: a real Envoy with two workers gets a million requests, each from another peer and some of them hostile.
- * Every answer is looked at, and what the proxy learned. Fails if one is wrong, if the module traps, or if memory grows.
- * REQUESTS=n for more or fewer, BRIDGE=1 for the Lua bridge beside the filter, SEED=n for another mixture.
+ * Every answer is looked at, and what the proxy learned. Fails if one is wrong, if the module traps, or if memory
+ * grows.
  */
-
-const REQUESTS = Number(process.env.REQUESTS || 1_000_000);
-const SEED = Number(process.env.SEED || 1);
-const BRIDGE = process.env.BRIDGE === '1';
+const {
+  requests: REQUESTS,
+  seed: SEED,
+  bridge: BRIDGE,
+} = readFlags({
+  call: 'tsx tools/soak.ts',
+  about: 'A real Envoy gets requests from ever new peers, some hostile. Fails if an answer is wrong, or memory grows.',
+  flags: {
+    requests: number(1_000_000, 'how many requests'),
+    seed: number(1, 'another number is another mixture of requests', 0),
+    bridge: toggle('the Lua bridge runs beside the filter'),
+  },
+}).flags;
 /** Envoy's and V8's own caches fill up in the beginning: growth counts from here on. */
 const WARM_UP = 200_000;
 const STEP = 25_000;
@@ -102,13 +113,13 @@ function line(sample: Sample): string {
 function chart(samples: Sample[]): void {
   const least = Math.min(...samples.map((each) => each.anonymous));
   const most = Math.max(...samples.map((each) => each.anonymous));
-  console.log('     requests   resident   anonymous   Envoy’s allocator      MB');
-  for (const each of samples) {
-    const bar = '#'.repeat(Math.round(((each.anonymous - least) / Math.max(most - least, 1)) * 40));
-    const cells = [count(each.requests).padStart(13), megabytes(each.resident).padStart(11)];
-    cells.push(megabytes(each.anonymous).padStart(12), megabytes(each.allocated).padStart(20));
-    console.log(`${cells.join('')}   |${bar}`);
-  }
+  const bar = (bytes: number) => `|${'#'.repeat(Math.round(((bytes - least) / Math.max(most - least, 1)) * 40))}`;
+  const rows = samples.map(({ requests, resident, anonymous, allocated }) => [
+    count(requests),
+    ...[resident, anonymous, allocated].map(megabytes),
+    bar(anonymous),
+  ]);
+  console.log(columns([['requests', 'resident, MB', 'anonymous, MB', 'Envoy’s allocator, MB', ''], ...rows], 'rrrrl'));
 }
 
 /** What is to be said of memory, and whether it is a reason to fail. */
@@ -145,9 +156,8 @@ async function main(): Promise<string[]> {
 
     const problems = problem ? [problem] : [];
     chart(samples);
-    for (const [kind, times] of [...load.kinds].sort(([, a], [, b]) => b - a)) {
-      console.log(`${count(times).padStart(13)}   ${kind}`);
-    }
+    const kinds = [...load.kinds].sort(([, a], [, b]) => b - a);
+    console.log(columns([['requests', 'kind'], ...kinds.map(([kind, times]) => [count(times), kind])], 'rl'));
     const grown = growth(samples);
     console.log(`==> ${grown.text}`);
     if (grown.isTooMuch) problems.push('memory grows');
@@ -164,7 +174,6 @@ async function main(): Promise<string[]> {
   }
 }
 
-if (!Number.isInteger(REQUESTS) || REQUESTS < 1) throw new Error('REQUESTS must be a number');
 const problems = await main();
 for (const each of problems) console.log(`PROBLEM: ${each}`);
 console.log(problems.length ? '==> The soak failed.' : '==> Every answer was right, and nothing trapped.');

@@ -3,7 +3,8 @@ import { execFile } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
-import { ROOT } from '../../tools/envoy/binary.ts';
+import { ROOT } from '../../testkit/envoy/binary.ts';
+import { readFlags } from '../../testkit/flags.ts';
 import { findGo, findRust, isOldCargo, Missing, RUST_TARGET } from './toolchains.ts';
 
 /**
@@ -117,7 +118,12 @@ function say(name: string, what: string): void {
 }
 
 if (process.argv[1] === import.meta.filename) {
-  const names = process.argv.slice(2);
+  const { words: names } = readFlags({
+    call: 'tsx bench/competitors/build.ts',
+    about: 'Builds the competitors, or some of them, into build/bench.',
+    flags: {},
+    words: '[NAME...]',
+  });
   for (const { label, wasm, lua, missing } of await buildCompetitors(names.length > 0 ? names : undefined)) {
     const size = wasm ? `, ${Math.ceil(statSync(wasm).size / 1024)} KiB` : '';
     console.log(`${label}: ${missing ?? relative(ROOT, (wasm ?? lua) as string)}${size}`);

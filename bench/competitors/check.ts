@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-import { App, type Headers, ID, METADATA, send } from '../../test/support/http.ts';
-import { type Learned, learned } from '../../test/support/peers.ts';
-import { struct } from '../../test/support/struct.ts';
-import { lua, probe, proxy } from '../../tools/envoy/config.ts';
-import { Envoy } from '../../tools/envoy/process.ts';
+import { type Learned, learned } from '../../testkit/access_log.ts';
+import { lua, probe, proxy } from '../../testkit/envoy/config.ts';
+import { Envoy } from '../../testkit/envoy/process.ts';
+import { number, readFlags } from '../../testkit/flags.ts';
+import { App, type Headers, ID, METADATA, send } from '../../testkit/http.ts';
+import { struct } from '../../testkit/struct.ts';
 import { buildCompetitors, type Competitor } from './build.ts';
 import { competitorFilter, type Direction } from './filter.ts';
 
 /**
  * Whether a competitor does the job, on a real Envoy: only who does is measured. As a program it checks all of them:
- * `tsx bench/competitors/check.ts [NAME...]`, REQUESTS=n for more requests.
+ * `tsx bench/competitors/check.ts [NAME...]`.
  */
 
 const OWN = { id: 'own-node', metadata: { LABELS: { app: 'own-app' }, NAME: 'own' } };
@@ -174,14 +175,19 @@ function same(a: unknown, b: unknown): boolean {
 }
 
 if (process.argv[1] === import.meta.filename) {
-  const names = process.argv.slice(2);
+  const { flags, words: names } = readFlags({
+    call: 'tsx bench/competitors/check.ts',
+    about: 'Builds the competitors, or some of them, and checks on a real Envoy that each does the job.',
+    flags: { requests: number(200, 'how many requests in each direction') },
+    words: '[NAME...]',
+  });
   for (const competitor of await buildCompetitors(names.length > 0 ? names : undefined)) {
     if (competitor.missing) {
       console.log(`${competitor.label}: ${competitor.missing}`);
       process.exitCode = 1;
       continue;
     }
-    await checkCompetitor(competitor, Number(process.env.REQUESTS || 200));
+    await checkCompetitor(competitor, flags.requests);
     console.log(`${competitor.label}: does the job`);
   }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs';
-import { struct } from '../../test/support/struct.ts';
-import { lua, wasm } from '../../tools/envoy/config.ts';
+import { lua, wasm } from '../../testkit/envoy/config.ts';
+import { struct } from '../../testkit/struct.ts';
 import type { Competitor } from './build.ts';
 
 export type Direction = 'INBOUND' | 'OUTBOUND';

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, readdirSync, readFileSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { ROOT } from '../../testkit/envoy/binary.ts';
 
-/** Compilers of the competitors: what is on the machine if it can do it, else what Debian's packages bring. */
+/** Compilers of the competitors: what is on the machine if it can do it, else what install-packages.sh brings. */
 
 /** A compiler that is not to be had, in one sentence. */
 export class Missing extends Error {}
@@ -23,7 +24,7 @@ export function findRust(): Rust {
   ];
   const found = () => places.find(({ cargo, rustc }) => hasLibrary(rustc) && output(cargo, '--version') !== undefined);
   const missing = `Rust with the target ${RUST_TARGET} is missing: install it, with \`rustup target add\` for instance`;
-  if (!found()) install(missing, 'rustc', 'cargo', 'libstd-rust-dev-wasm32', 'lld', 'gcc', 'libc6-dev');
+  if (!found()) install('rust');
   const rust = found();
   if (!rust) throw new Missing(missing);
   return rust;
@@ -51,7 +52,7 @@ export function findGo(cache: string): string {
   const places = ['go', '/usr/bin/go'];
   const minor = (go: string) => versionOf(output(go, 'version'));
   const missing = `Go 1.${GO_MINOR} or later is missing: install it`;
-  if (!places.some((go) => minor(go) >= 0)) install(missing, 'golang-go', 'ca-certificates');
+  if (!places.some((go) => minor(go) >= 0)) install('go');
   const recent = places.find((go) => minor(go) >= GO_MINOR);
   if (recent) return recent;
   const old = places.find((go) => minor(go) >= 0);
@@ -100,22 +101,11 @@ function output(command: string, ...args: string[]): string | undefined {
   }
 }
 
-/** Installs Debian's packages, or throws that something is missing. */
-function install(missing: string, ...packages: string[]): void {
-  const release = existsSync('/etc/os-release') ? readFileSync('/etc/os-release', 'utf8') : '';
-  if (process.getuid?.() !== 0 || !/^ID="?(debian|ubuntu)"?$/m.test(release)) throw new Missing(missing);
-  console.log(`==> apt-get install ${packages.join(' ')}`);
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  const apt = (...args: string[]) =>
-    execFileSync('apt-get', ['-qq', ...args], { env, stdio: ['ignore', 'ignore', 'inherit'] });
+/** Installs a compiler if it may; whoever called looks whether it is there now. */
+function install(what: 'rust' | 'go'): void {
   try {
-    apt('update');
+    execFileSync(join(ROOT, 'tools/install-packages.sh'), [what], { stdio: ['ignore', 'inherit', 'ignore'] });
   } catch {
-    // What is needed may be in the lists already; if not, the installation says so.
-  }
-  try {
-    apt('install', '-y', '--no-install-recommends', ...packages);
-  } catch {
-    throw new Missing(`${missing}; apt-get could not`);
+    // What is missing says the caller, in its own words.
   }
 }

@@ -4,9 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import getPort from 'get-port';
 import { expect, it, onTestFinished } from 'vitest';
-import { ROOT } from '../../tools/envoy/binary.ts';
-import { accessLog, usersOf } from '../../tools/envoy/containers.ts';
-import { shippedIdentity } from '../../tools/envoy/shipped.ts';
+import { ROOT } from '../../testkit/envoy/binary.ts';
+import { shippedIdentity } from '../../testkit/envoy/shipped.ts';
+import { accessLog, usersOf } from './containers.ts';
 import { envoyImage } from './image.ts';
 
 const run = promisify(execFile);
@@ -19,7 +19,7 @@ async function findCompose(): Promise<string[]> {
     const answers = await run(command, [...args, 'version']).catch(() => undefined);
     if (answers) return [command, ...args];
   }
-  throw new Error('neither `docker compose` nor `docker-compose` answers: run tools/install-docker.sh');
+  throw new Error('neither `docker compose` nor `docker-compose` answers: run `tools/install-packages.sh compose`');
 }
 
 /** The pair as users start it: the file as shipped, as a project of its own, at a free port. Down when the test ends. */

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { envoyBinary, pinnedVersion } from '../../tools/envoy/binary.ts';
+import { envoyBinary, pinnedVersion } from '../../testkit/envoy/binary.ts';
 
 // testcontainers' own cleaner is one more image, which cannot be pulled everywhere. Our tests clean up themselves.
 process.env.TESTCONTAINERS_RYUK_DISABLED = 'true';

@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { GenericContainer, Network, Wait } from 'testcontainers';
 import { expect, it } from 'vitest';
-import { ROOT } from '../../tools/envoy/binary.ts';
-import { accessLog, usersOf } from '../../tools/envoy/containers.ts';
-import { shippedIdentity } from '../../tools/envoy/shipped.ts';
+import { ROOT } from '../../testkit/envoy/binary.ts';
+import { shippedIdentity } from '../../testkit/envoy/shipped.ts';
+import { accessLog, usersOf } from './containers.ts';
 import { envoyImage } from './image.ts';
 
 const OURS = /x-istio-peer/i;

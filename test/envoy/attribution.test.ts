@@ -2,10 +2,10 @@
 import http from 'node:http';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { FailingApp } from '../../envoy/attribution/app.ts';
-import { type Bootstrap, Envoy } from '../../tools/envoy/process.ts';
-import { shipped } from '../../tools/envoy/shipped.ts';
+import { type Bootstrap, Envoy } from '../../testkit/envoy/process.ts';
+import { shipped } from '../../testkit/envoy/shipped.ts';
+import { send } from '../../testkit/http.ts';
 import { OLDEST_AND_NEWEST } from '../support/consumers.ts';
-import { send } from '../support/http.ts';
 
 /**
  * envoy/attribution: what the logs of both sides say about each other when requests fail. Three clients share the

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { ID, METADATA, send } from '../support/http.ts';
-import { learnedOf, NOBODY } from '../support/peers.ts';
-import { PEER, PEER_HEADER, PEER_ID, Stand } from '../support/stand.ts';
+import { learnedOf, NOBODY } from '../../testkit/access_log.ts';
+import { ID, METADATA, send } from '../../testkit/http.ts';
+import { PEER, PEER_HEADER, PEER_ID, ProxyStand } from '../support/proxy_stand.ts';
 
 /** Who a client is, as W3C baggage with Istio's keys says it. */
 
@@ -29,7 +29,7 @@ const [HEADERS, IN_BAGGAGE] = [{ istio_headers: {} }, { baggage: {} }];
 
 describe('baggage as a way to learn about clients', () => {
   const inbound = (...methods: object[]) =>
-    Stand.start({ direction: 'INBOUND', config: { downstream_discovery: methods } });
+    ProxyStand.start({ direction: 'INBOUND', config: { downstream_discovery: methods } });
 
   test('says who the client is, in the fields that headers have; the application still gets it', async () => {
     await using stand = await inbound(IN_BAGGAGE);
@@ -57,7 +57,7 @@ describe('baggage as a way to learn about clients', () => {
 
   test('larger than max_header_size is not read, and counted', async () => {
     const config = { downstream_discovery: [IN_BAGGAGE], max_header_size: BAGGAGE.length };
-    await using stand = await Stand.start({ direction: 'INBOUND', config });
+    await using stand = await ProxyStand.start({ direction: 'INBOUND', config });
     expect((await stand.exchange({ headers: ['baggage', BAGGAGE] })).learned.downstream.struct).toEqual(SAID);
     expect((await stand.exchange({ headers: ['baggage', `${BAGGAGE},a=b`] })).learned.downstream).toEqual(NOBODY);
     await stand.envoy.until('it is counted', async () => (await stand.envoy.stat(OVERSIZE)) === 1);
@@ -65,7 +65,7 @@ describe('baggage as a way to learn about clients', () => {
 
   test('a client known by baggage alone is not answered with headers that it did not ask for', async () => {
     const config = { downstream_discovery: [HEADERS, IN_BAGGAGE], downstream_propagation: [HEADERS] };
-    await using stand = await Stand.start({ direction: 'INBOUND', config });
+    await using stand = await ProxyStand.start({ direction: 'INBOUND', config });
     const { answer, learned } = await stand.exchange({ headers: ['baggage', BAGGAGE] });
     expect(learned.downstream.struct).toEqual(SAID);
     expect(answer.headers.peer()).toEqual({});
@@ -101,7 +101,7 @@ describe('baggage as a way to learn about clients', () => {
 
 describe('baggage as a way to tell servers who we are', () => {
   const outbound = () =>
-    Stand.start({ direction: 'OUTBOUND', config: { upstream_propagation: [IN_BAGGAGE] }, metadata: SAID });
+    ProxyStand.start({ direction: 'OUTBOUND', config: { upstream_propagation: [IN_BAGGAGE] }, metadata: SAID });
 
   test('says what the own metadata says', async () => {
     await using stand = await outbound();
@@ -118,10 +118,10 @@ describe('baggage as a way to tell servers who we are', () => {
   });
 
   test('a server behind an application that passes baggage on learns who called it, and nothing of who called that', async () => {
-    await using last = await Stand.start({ direction: 'INBOUND', config: { downstream_discovery: [IN_BAGGAGE] } });
+    await using last = await ProxyStand.start({ direction: 'INBOUND', config: { downstream_discovery: [IN_BAGGAGE] } });
     const metadata = { NAME: 'b', NAMESPACE: 'books' };
     const config = { upstream_propagation: [IN_BAGGAGE] };
-    await using middle = await Stand.start({
+    await using middle = await ProxyStand.start({
       direction: 'OUTBOUND',
       config,
       metadata,
@@ -133,7 +133,7 @@ describe('baggage as a way to tell servers who we are', () => {
 
   test('is written once, however many tries and redirects there are', async () => {
     let tries = 0;
-    await using stand = await Stand.start({
+    await using stand = await ProxyStand.start({
       direction: 'OUTBOUND',
       config: { upstream_propagation: [IN_BAGGAGE] },
       metadata: SAID,
@@ -162,7 +162,7 @@ describe('baggage as a way to tell servers who we are', () => {
 
   test('is not sent where it is larger than max_header_size, with a warning', async () => {
     const config = { upstream_propagation: [IN_BAGGAGE], max_header_size: 120 };
-    await using stand = await Stand.start({ direction: 'OUTBOUND', config, metadata: { NAME: ' '.repeat(60) } });
+    await using stand = await ProxyStand.start({ direction: 'OUTBOUND', config, metadata: { NAME: ' '.repeat(60) } });
     expect((await stand.exchange()).seen?.headers.all('baggage')).toEqual([]);
     expect(stand.envoy.log()).toContain(
       'the own baggage takes 198 bytes, which is more than max_header_size: none is sent',
@@ -171,7 +171,11 @@ describe('baggage as a way to tell servers who we are', () => {
 
   test('values that baggage cannot hold are encoded', async () => {
     const config = { upstream_propagation: [IN_BAGGAGE] };
-    await using stand = await Stand.start({ direction: 'OUTBOUND', config, metadata: { NAME: 'a, "b"; 100 % ä' } });
+    await using stand = await ProxyStand.start({
+      direction: 'OUTBOUND',
+      config,
+      metadata: { NAME: 'a, "b"; 100 % ä' },
+    });
     const { seen } = await stand.exchange();
     expect(seen?.headers.all('baggage')).toEqual(['k8s.instance.name=a%2C%20%22b%22%3B%20100%20%25%20%C3%A4']);
   });

@@ -2,14 +2,14 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ROOT } from '../../tools/envoy/binary.ts';
-import { bridge, lua, metadataExchange, proxy } from '../../tools/envoy/config.ts';
-import { Envoy } from '../../tools/envoy/process.ts';
-import { App, METADATA, send } from '../support/http.ts';
-import { learned } from '../support/peers.ts';
-import { PEER, PEER_HEADER, Stand } from '../support/stand.ts';
-import { struct } from '../support/struct.ts';
-import { always, anyForm, type StructModel, type ValueModel } from '../unit/random.ts';
+import { learned } from '../../testkit/access_log.ts';
+import { ROOT } from '../../testkit/envoy/binary.ts';
+import { bridge, lua, metadataExchange, proxy } from '../../testkit/envoy/config.ts';
+import { Envoy } from '../../testkit/envoy/process.ts';
+import { App, METADATA, send } from '../../testkit/http.ts';
+import { always, anyForm, type StructModel, type ValueModel } from '../../testkit/random.ts';
+import { struct } from '../../testkit/struct.ts';
+import { PEER, PEER_HEADER, ProxyStand } from '../support/proxy_stand.ts';
 
 /**
  * envoy/dynamic_metadata.lua as shipped, in a real Envoy, on inputs that the Wasm filter would never let through: after
@@ -132,7 +132,7 @@ describe('the bridge to dynamic metadata', () => {
 
 test('one file in both places of the chain; a second request of the same peer is told the same', async () => {
   const headers = [METADATA, PEER_HEADER];
-  await using stand = await Stand.start({ answer: () => ({ headers }) });
+  await using stand = await ProxyStand.start({ answer: () => ({ headers }) });
   for (let i = 0; i < 3; i++) {
     const { learned } = await stand.exchange({ headers });
     expect([learned.downstream.dynamic, learned.upstream.dynamic]).toEqual([PEER, PEER]);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { metadataExchange, proxy, wasm } from '../../tools/envoy/config.ts';
-import { type Bootstrap, Envoy, validate } from '../../tools/envoy/process.ts';
-import { App, ID, METADATA, send } from '../support/http.ts';
+import { metadataExchange, proxy, wasm } from '../../testkit/envoy/config.ts';
+import { type Bootstrap, Envoy, validate } from '../../testkit/envoy/process.ts';
+import { App, ID, METADATA, send } from '../../testkit/http.ts';
+import { struct } from '../../testkit/struct.ts';
 import { Updatable } from '../support/lds.ts';
-import { Stand } from '../support/stand.ts';
-import { struct } from '../support/struct.ts';
+import { ProxyStand } from '../support/proxy_stand.ts';
 
 /** What a refused configuration's author finds in Envoy's log is tested case by case in test/host. */
 
@@ -41,7 +41,7 @@ describe('a configuration reaches the module', () => {
   });
 
   test('the node is called by its cluster where it has no id', async () => {
-    await using stand = await Stand.start({ direction: 'OUTBOUND', node: { id: '', cluster: 'only-cluster' } });
+    await using stand = await ProxyStand.start({ direction: 'OUTBOUND', node: { id: '', cluster: 'only-cluster' } });
     const { seen } = await stand.exchange();
     expect(seen?.headers.all(ID)).toEqual(['only-cluster']);
   });

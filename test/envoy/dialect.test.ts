@@ -2,10 +2,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { ROOT } from '../../tools/envoy/binary.ts';
-import { App } from '../support/http.ts';
-import { Stand } from '../support/stand.ts';
-import { struct } from '../support/struct.ts';
+import { ROOT } from '../../testkit/envoy/binary.ts';
+import { App } from '../../testkit/http.ts';
+import { struct } from '../../testkit/struct.ts';
+import { ProxyStand } from '../support/proxy_stand.ts';
 
 const METADATA = 'x-envoy-peer-metadata';
 const ID = 'x-envoy-peer-metadata-id';
@@ -32,7 +32,7 @@ describe("a stock Envoy in Istio's dialect", () => {
   test('answers a sidecar with Istio’s old Wasm plugin, and knows it field by field', async () => {
     const golden = JSON.parse(readFileSync(join(ROOT, 'test/unit/golden/istio-wasm-plugin.json'), 'utf8'));
     const header = golden.headers[METADATA];
-    await using stand = await Stand.start({ direction: 'INBOUND', config: { dialect: 'istio' }, node: NODE });
+    await using stand = await ProxyStand.start({ direction: 'INBOUND', config: { dialect: 'istio' }, node: NODE });
     const { answer, seen, learned } = await stand.exchange({ headers: [METADATA, header, ID, golden.headers[ID]] });
     expect(seen?.headers.all(METADATA)).toEqual([]);
     expect(struct.read(Buffer.from(answer.headers.all(METADATA)[0], 'base64'))).toEqual(NATIVE);
@@ -42,7 +42,7 @@ describe("a stock Envoy in Istio's dialect", () => {
   });
 
   test('tells a server what Istio’s native filter would', async () => {
-    await using stand = await Stand.start({ direction: 'OUTBOUND', config: { dialect: 'istio' }, node: NODE });
+    await using stand = await ProxyStand.start({ direction: 'OUTBOUND', config: { dialect: 'istio' }, node: NODE });
     const { seen } = await stand.exchange();
     expect(struct.read(Buffer.from(seen?.headers.all(METADATA)[0] ?? '', 'base64'))).toEqual(NATIVE);
   });
@@ -61,7 +61,7 @@ describe('clusters that are not of the mesh', () => {
     ['one that wants no exchange', 'elsewhere', outside({ disable_mx: true })],
   ])('%s is told nothing, and gets no forged headers either', async (_, name, more) => {
     await using app = await App.start();
-    await using stand = await Stand.start({
+    await using stand = await ProxyStand.start({
       direction: 'OUTBOUND',
       config,
       routes: [
@@ -78,7 +78,7 @@ describe('clusters that are not of the mesh', () => {
   });
 
   test('without the setting everybody is told', async () => {
-    await using stand = await Stand.start({
+    await using stand = await ProxyStand.start({
       direction: 'OUTBOUND',
       config: { ...config, upstream_propagation: [{ istio_headers: { skip_external_clusters: false } }] },
       clusters: {},

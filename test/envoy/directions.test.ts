@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { ID, METADATA } from '../support/http.ts';
-import { expectPeer, NOBODY } from '../support/peers.ts';
-import { OWN_HEADER, OWN_ID, PEER, PEER_HEADER, PEER_ID, Stand } from '../support/stand.ts';
-import { struct } from '../support/struct.ts';
+import { expectPeer, NOBODY } from '../../testkit/access_log.ts';
+import { ID, METADATA } from '../../testkit/http.ts';
+import { struct } from '../../testkit/struct.ts';
+import { OWN_HEADER, OWN_ID, PEER, PEER_HEADER, PEER_ID, ProxyStand } from '../support/proxy_stand.ts';
 
 const FROM_PEER = [METADATA, PEER_HEADER, ID, PEER_ID];
 const FORGED = [METADATA, 'Zm9yZ2Vk', ID, 'forged', METADATA, 'YWdhaW4', ID, 'again'];
@@ -12,7 +12,7 @@ const NONE = {};
 
 describe('an inbound listener, before the application', () => {
   test('reads and strips what the client sent, and answers with what the proxy is', async () => {
-    await using stand = await Stand.start({ direction: 'INBOUND' });
+    await using stand = await ProxyStand.start({ direction: 'INBOUND' });
     const { answer, seen, learned } = await stand.exchange({ headers: FROM_PEER });
     expect(seen?.headers.peer()).toEqual(NONE);
     expectPeer(learned.downstream, PEER, PEER_ID);
@@ -21,7 +21,7 @@ describe('an inbound listener, before the application', () => {
   });
 
   test('says nothing to a client that said nothing', async () => {
-    await using stand = await Stand.start({ direction: 'INBOUND' });
+    await using stand = await ProxyStand.start({ direction: 'INBOUND' });
     const { answer, seen, learned } = await stand.exchange();
     expect(seen?.headers.peer()).toEqual(NONE);
     expect(answer.headers.peer()).toEqual(NONE);
@@ -29,7 +29,7 @@ describe('an inbound listener, before the application', () => {
   });
 
   test('does not let the application answer in its name', async () => {
-    await using stand = await Stand.start({ direction: 'INBOUND', answer: () => ({ headers: FORGED }) });
+    await using stand = await ProxyStand.start({ direction: 'INBOUND', answer: () => ({ headers: FORGED }) });
     const asked = await stand.exchange({ headers: FROM_PEER });
     expect(asked.answer.headers.peer()).toEqual(OWN_HEADERS);
     expect(asked.learned.upstream).toEqual(NOBODY);
@@ -40,7 +40,7 @@ describe('an inbound listener, before the application', () => {
 
 describe('an outbound listener, before the mesh', () => {
   test('says what the proxy is, and reads and strips what the server answers', async () => {
-    await using stand = await Stand.start({ direction: 'OUTBOUND', answer: () => ({ headers: FROM_PEER }) });
+    await using stand = await ProxyStand.start({ direction: 'OUTBOUND', answer: () => ({ headers: FROM_PEER }) });
     const { answer, seen, learned } = await stand.exchange();
     expect(seen?.headers.peer()).toEqual(OWN_HEADERS);
     expectPeer(learned.upstream, PEER, PEER_ID);
@@ -49,7 +49,7 @@ describe('an outbound listener, before the mesh', () => {
   });
 
   test('does not let the application speak in its name', async () => {
-    await using stand = await Stand.start({ direction: 'OUTBOUND' });
+    await using stand = await ProxyStand.start({ direction: 'OUTBOUND' });
     const { seen, learned, answer } = await stand.exchange({ headers: FORGED });
     expect(seen?.headers.peer()).toEqual(OWN_HEADERS);
     expect(learned.downstream).toEqual(NOBODY);
@@ -62,7 +62,7 @@ describe('a listener without direction, in the middle', () => {
   test('learns both sides, and speaks to both', async () => {
     const server = { NAME: 'server' };
     const headers = [METADATA, struct.header(server), ID, 'server-node'];
-    await using stand = await Stand.start({ answer: () => ({ headers }) });
+    await using stand = await ProxyStand.start({ answer: () => ({ headers }) });
     const { answer, seen, learned } = await stand.exchange({ headers: FROM_PEER });
     expect(seen?.headers.peer()).toEqual(OWN_HEADERS);
     expectPeer(learned.downstream, PEER, PEER_ID);
@@ -71,7 +71,7 @@ describe('a listener without direction, in the middle', () => {
   });
 
   test('speaks to the server always, to the client only if it spoke', async () => {
-    await using stand = await Stand.start({ answer: () => ({ headers: FROM_PEER }) });
+    await using stand = await ProxyStand.start({ answer: () => ({ headers: FROM_PEER }) });
     const { answer, seen, learned } = await stand.exchange();
     expect(seen?.headers.peer()).toEqual(OWN_HEADERS);
     expect(learned.downstream).toEqual(NOBODY);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { bridge, metadataExchange, probe, proxy } from '../../tools/envoy/config.ts';
-import { Envoy } from '../../tools/envoy/process.ts';
-import { App, ID, METADATA, send } from '../support/http.ts';
-import { expectPeer, learnedOf, NOBODY } from '../support/peers.ts';
-import { struct } from '../support/struct.ts';
+import { expectPeer, learnedOf, NOBODY } from '../../testkit/access_log.ts';
+import { bridge, metadataExchange, probe, proxy } from '../../testkit/envoy/config.ts';
+import { Envoy } from '../../testkit/envoy/process.ts';
+import { App, ID, METADATA, send } from '../../testkit/http.ts';
+import { struct } from '../../testkit/struct.ts';
 
 /** Everything that a google.protobuf.Struct can say. */
 const everything = (name: string) => ({

@@ -3,8 +3,10 @@ import http from 'node:http';
 import http2 from 'node:http2';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { metadataExchange, probe, proxy } from '../../tools/envoy/config.ts';
-import { Envoy } from '../../tools/envoy/process.ts';
+import { expectPeer, type Learned, learned, NOBODY } from '../../testkit/access_log.ts';
+import { metadataExchange, probe, proxy } from '../../testkit/envoy/config.ts';
+import { Envoy } from '../../testkit/envoy/process.ts';
+import { ID, METADATA } from '../../testkit/http.ts';
 import {
   type Attempt,
   attempt,
@@ -16,10 +18,8 @@ import {
   peerHeaders,
   saysOf,
 } from '../support/faults.ts';
-import { ID, METADATA } from '../support/http.ts';
 import { Updatable } from '../support/lds.ts';
-import { expectPeer, type Learned, learned, NOBODY } from '../support/peers.ts';
-import { OWN, OWN_HEADER, OWN_ID } from '../support/stand.ts';
+import { OWN, OWN_HEADER, OWN_ID } from '../support/proxy_stand.ts';
 
 /**
  * A proxy in the middle, which learns about both its sides and answers; every request is of another client, and every

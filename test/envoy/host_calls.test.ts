@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { ROOT } from '../../tools/envoy/binary.ts';
-import { metadataExchange, proxy, wasm } from '../../tools/envoy/config.ts';
-import { Envoy } from '../../tools/envoy/process.ts';
-import { App, ID, METADATA, type Request, send } from '../support/http.ts';
-import { PEER_HEADER, PEER_ID } from '../support/stand.ts';
+import { ROOT } from '../../testkit/envoy/binary.ts';
+import { metadataExchange, proxy, wasm } from '../../testkit/envoy/config.ts';
+import { Envoy } from '../../testkit/envoy/process.ts';
+import { App, ID, METADATA, type Request, send } from '../../testkit/http.ts';
+import { PEER_HEADER, PEER_ID } from '../support/proxy_stand.ts';
 import { calls } from '../support/trace.ts';
 
 /**

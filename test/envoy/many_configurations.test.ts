@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { type Listener, metadataExchange } from '../../tools/envoy/config.ts';
-import { send } from '../support/http.ts';
+import { type Listener, metadataExchange } from '../../testkit/envoy/config.ts';
+import { send } from '../../testkit/http.ts';
+import { struct } from '../../testkit/struct.ts';
 import { Updatable } from '../support/lds.ts';
-import { PEER_HEADER, PEER_ID } from '../support/stand.ts';
-import { struct } from '../support/struct.ts';
+import { PEER_HEADER, PEER_ID } from '../support/proxy_stand.ts';
 
 /** One VM on each thread hosts them all: stock Envoy's default, and Istio's. */
 const NODE = {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { type Listener, metadataExchange } from '../../tools/envoy/config.ts';
-import type { Envoy } from '../../tools/envoy/process.ts';
-import { ID, METADATA, send } from '../support/http.ts';
+import { type Listener, metadataExchange } from '../../testkit/envoy/config.ts';
+import type { Envoy } from '../../testkit/envoy/process.ts';
+import { ID, METADATA, send } from '../../testkit/http.ts';
+import { struct } from '../../testkit/struct.ts';
 import { Updatable } from '../support/lds.ts';
-import { OWN_HEADER, PEER_HEADER, PEER_ID, Stand } from '../support/stand.ts';
-import { struct } from '../support/struct.ts';
+import { OWN_HEADER, PEER_HEADER, PEER_ID, ProxyStand } from '../support/proxy_stand.ts';
 
 const FROM_PEER = [METADATA, PEER_HEADER, ID, PEER_ID];
 
@@ -20,7 +20,7 @@ function metric(envoy: Envoy, name: string): Promise<number> {
 
 describe('metrics', () => {
   test('count what happened to headers, each by its cause', async () => {
-    await using stand = await Stand.start({ direction: 'INBOUND', config: { max_header_size: 1000 }, workers: 2 });
+    await using stand = await ProxyStand.start({ direction: 'INBOUND', config: { max_header_size: 1000 }, workers: 2 });
     const hear = (header: string, id = PEER_ID) => stand.exchange({ headers: [METADATA, header, ID, id] });
     const base64 = (hex: string) => Buffer.from(hex, 'hex').toString('base64');
     for (let i = 0; i < 20; i++) await hear(PEER_HEADER);
@@ -49,7 +49,7 @@ describe('metrics', () => {
   });
 
   test('are sums over all VMs: one on each worker and one on the main thread', async () => {
-    await using stand = await Stand.start({ workers: 2 });
+    await using stand = await ProxyStand.start({ workers: 2 });
     await untilMetric(stand.envoy, 'configurations', 3);
     await untilMetric(stand.envoy, 'own_header_bytes', 3 * OWN_HEADER.length);
   });
@@ -68,7 +68,7 @@ describe('metrics', () => {
   });
 
   test('are there for Prometheus under names of their own', async () => {
-    await using stand = await Stand.start({ direction: 'INBOUND' });
+    await using stand = await ProxyStand.start({ direction: 'INBOUND' });
     await stand.exchange({ headers: FROM_PEER });
     await untilMetric(stand.envoy, 'peers_received', 1);
     const page = await stand.envoy.admin('/stats/prometheus');

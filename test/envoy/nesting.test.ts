@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import protobuf from 'protobufjs';
 import { expect, test } from 'vitest';
-import { ID, METADATA } from '../support/http.ts';
-import { PEER_ID, Stand } from '../support/stand.ts';
-import { struct } from '../support/struct.ts';
+import { ID, METADATA } from '../../testkit/http.ts';
+import { struct } from '../../testkit/struct.ts';
+import { PEER_ID, ProxyStand } from '../support/proxy_stand.ts';
 
 /**
  * Envoy's parser goes a hundred messages deep and refuses the whole Struct beyond: CEL then sees none of its fields,
@@ -43,7 +43,7 @@ test.each([
   const routes = [
     { match: { prefix: '/' }, direct_response: { status: 200 }, response_headers_to_add: [asHeader(cel)] },
   ];
-  await using stand = await Stand.start({ direction: 'INBOUND', routes });
+  await using stand = await ProxyStand.start({ direction: 'INBOUND', routes });
   const metadata = { NAME: 'peer', deep };
   const { answer, learned } = await stand.exchange({
     headers: [METADATA, withField(bytes).toString('base64'), ID, PEER_ID],

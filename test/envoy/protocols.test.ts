@@ -2,17 +2,17 @@
 import http2 from 'node:http2';
 import * as grpc from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
-import { metadataExchange, probe, proxy } from '../../tools/envoy/config.ts';
-import { Envoy } from '../../tools/envoy/process.ts';
-import { ID, METADATA } from '../support/http.ts';
-import { expectPeer, learnedOf } from '../support/peers.ts';
-import { OWN_HEADER, OWN_ID, PEER, PEER_HEADER, PEER_ID, Stand } from '../support/stand.ts';
+import { expectPeer, learnedOf } from '../../testkit/access_log.ts';
+import { metadataExchange, probe, proxy } from '../../testkit/envoy/config.ts';
+import { Envoy } from '../../testkit/envoy/process.ts';
+import { ID, METADATA } from '../../testkit/http.ts';
+import { OWN_HEADER, OWN_ID, PEER, PEER_HEADER, PEER_ID, ProxyStand } from '../support/proxy_stand.ts';
 
 const FROM_PEER = [METADATA, PEER_HEADER, ID, PEER_ID];
 const OWN_HEADERS = { [METADATA]: [OWN_HEADER], [ID]: [OWN_ID] };
 
 test('HTTP/1.1 with bodies and trailers both ways', async () => {
-  await using stand = await Stand.start({
+  await using stand = await ProxyStand.start({
     direction: 'INBOUND',
     manager: { http_protocol_options: { enable_trailers: true } },
     answer: () => ({ body: 'x'.repeat(100_000), trailers: [['x-sum', '2']] }),
@@ -33,7 +33,7 @@ test('HTTP/1.1 with bodies and trailers both ways', async () => {
 });
 
 test('HTTP/2 with many streams of different peers on one connection', async () => {
-  await using stand = await Stand.start({ direction: 'INBOUND' });
+  await using stand = await ProxyStand.start({ direction: 'INBOUND' });
   const session = http2.connect(`http://127.0.0.1:${stand.port}`);
   const one = (i: number) =>
     new Promise<Record<string, unknown>>((resolve, reject) => {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { lua, metadataExchange } from '../../tools/envoy/config.ts';
-import { ID, METADATA, send } from '../support/http.ts';
-import { expectPeer, learned, NOBODY } from '../support/peers.ts';
-import { OWN_HEADER, OWN_ID, PEER, PEER_HEADER, PEER_ID, Stand } from '../support/stand.ts';
+import { expectPeer, learned, NOBODY } from '../../testkit/access_log.ts';
+import { lua, metadataExchange } from '../../testkit/envoy/config.ts';
+import { ID, METADATA, send } from '../../testkit/http.ts';
+import { OWN_HEADER, OWN_ID, PEER, PEER_HEADER, PEER_ID, ProxyStand } from '../support/proxy_stand.ts';
 
 const FROM_PEER = [METADATA, PEER_HEADER, ID, PEER_ID];
 const OWN_HEADERS = { [METADATA]: [OWN_HEADER], [ID]: [OWN_ID] };
@@ -24,13 +24,13 @@ describe('a response that the application did not write is answered too', () => 
       },
     ],
   ])('%s: %i', async (_, status, options) => {
-    await using inbound = await Stand.start({ direction: 'INBOUND', ...options });
+    await using inbound = await ProxyStand.start({ direction: 'INBOUND', ...options });
     const { answer, learned } = await inbound.exchange({ headers: FROM_PEER });
     expect(answer.status).toBe(status);
     expect(answer.headers.peer()).toEqual(OWN_HEADERS);
     expectPeer(learned.downstream, PEER, PEER_ID);
 
-    await using outbound = await Stand.start({ direction: 'OUTBOUND', ...options });
+    await using outbound = await ProxyStand.start({ direction: 'OUTBOUND', ...options });
     const second = await outbound.exchange({ headers: FROM_PEER });
     expect(second.answer.status).toBe(status);
     expect(second.answer.headers.peer()).toEqual({});
@@ -44,7 +44,7 @@ describe('retries', () => {
     const routes = [
       { match: { prefix: '/' }, route: { cluster: 'app', retry_policy: { retry_on: '5xx', num_retries: 3 } } },
     ];
-    await using stand = await Stand.start({
+    await using stand = await ProxyStand.start({
       direction: 'OUTBOUND',
       routes,
       answer: () => {
@@ -62,7 +62,7 @@ describe('retries', () => {
 
 describe('internal redirects, which run the filters a second time on what they made of the request', () => {
   const redirecting = (direction?: 'INBOUND' | 'OUTBOUND') =>
-    Stand.start({
+    ProxyStand.start({
       direction,
       routes: [{ match: { prefix: '/' }, route: { cluster: 'app', internal_redirect_policy: {} } }],
       answer: (request) =>
@@ -105,7 +105,7 @@ describe('internal redirects, which run the filters a second time on what they m
 
   test('two configurations in one chain: each answers under its names what it was asked for', async () => {
     const second = { headers: { metadata: 'x-second-metadata', id: 'x-second-id' } };
-    await using stand = await Stand.start({
+    await using stand = await ProxyStand.start({
       direction: 'INBOUND',
       routes: [{ match: { prefix: '/' }, route: { cluster: 'app', internal_redirect_policy: {} } }],
       after: [metadataExchange(second, 'second')],
@@ -120,7 +120,7 @@ describe('internal redirects, which run the filters a second time on what they m
 
   test('a request right after a broken one is heard as any other', async () => {
     let broken = 0;
-    await using stand = await Stand.start({
+    await using stand = await ProxyStand.start({
       direction: 'INBOUND',
       routes: [TO_APP],
       answer: (request) => {

@@ -3,13 +3,13 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { testedVersions } from '../../tools/envoy/binary.ts';
-import { metadataExchange, proxy } from '../../tools/envoy/config.ts';
-import { Envoy } from '../../tools/envoy/process.ts';
-import { type Answering, App, ID, METADATA, send } from '../support/http.ts';
-import { type Learned, learned } from '../support/peers.ts';
-import { OWN, OWN_HEADER, OWN_ID, PEER, PEER_HEADER, PEER_ID } from '../support/stand.ts';
-import { struct } from '../support/struct.ts';
+import { type Learned, learned } from '../../testkit/access_log.ts';
+import { testedVersions } from '../../testkit/envoy/binary.ts';
+import { metadataExchange, proxy } from '../../testkit/envoy/config.ts';
+import { Envoy } from '../../testkit/envoy/process.ts';
+import { type Answering, App, ID, METADATA, send } from '../../testkit/http.ts';
+import { struct } from '../../testkit/struct.ts';
+import { OWN, OWN_HEADER, OWN_ID, PEER, PEER_HEADER, PEER_ID } from '../support/proxy_stand.ts';
 import { VirtualHosts } from '../support/vhds.ts';
 
 /**

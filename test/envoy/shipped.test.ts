@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Bootstrap, Envoy, validate } from '../../tools/envoy/process.ts';
-import { shipped, shippedFiles, shippedIdentity } from '../../tools/envoy/shipped.ts';
-import { type Answer, ID, METADATA, send } from '../support/http.ts';
+import { type Bootstrap, Envoy, validate } from '../../testkit/envoy/process.ts';
+import { shipped, shippedFiles, shippedIdentity } from '../../testkit/envoy/shipped.ts';
+import { type Answer, ID, METADATA, send } from '../../testkit/http.ts';
+import { struct } from '../../testkit/struct.ts';
 import { logged } from '../support/shipped.ts';
-import { struct } from '../support/struct.ts';
 
 const PRODUCTPAGE = 'envoy/sidecar-pair/productpage.yaml';
 const REVIEWS = 'envoy/sidecar-pair/reviews.yaml';

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { type Listener, metadataExchange } from '../../tools/envoy/config.ts';
-import { memoryOf } from '../../tools/soak/memory.ts';
-import { type Answer, send } from '../support/http.ts';
+import { type Listener, metadataExchange } from '../../testkit/envoy/config.ts';
+import { type Answer, send } from '../../testkit/http.ts';
+import { memoryOf } from '../../testkit/process_memory.ts';
+import { struct } from '../../testkit/struct.ts';
 import { Updatable } from '../support/lds.ts';
-import { PEER_HEADER, PEER_ID } from '../support/stand.ts';
-import { struct } from '../support/struct.ts';
+import { PEER_HEADER, PEER_ID } from '../support/proxy_stand.ts';
 
 const UPDATES = 200;
 const WORKERS = 2;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect, test } from 'vitest';
-import { Envoy } from '../../tools/envoy/process.ts';
-import { shipped, shippedIdentity } from '../../tools/envoy/shipped.ts';
-import { App, ID, METADATA, send } from '../support/http.ts';
-import { PEER_HEADER, PEER_ID } from '../support/stand.ts';
-import { struct } from '../support/struct.ts';
+import { Envoy } from '../../testkit/envoy/process.ts';
+import { shipped, shippedIdentity } from '../../testkit/envoy/shipped.ts';
+import { App, ID, METADATA, send } from '../../testkit/http.ts';
+import { struct } from '../../testkit/struct.ts';
+import { PEER_HEADER, PEER_ID } from '../support/proxy_stand.ts';
 
 const FILE = 'envoy/upstream-filter/sidecar.yaml';
 

@@ -3,11 +3,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { Authority, type Certificate, spiffe } from '../../tools/envoy/certificates.ts';
-import { metadataExchange, proxy } from '../../tools/envoy/config.ts';
-import { Envoy } from '../../tools/envoy/process.ts';
-import { shipped } from '../../tools/envoy/shipped.ts';
-import { App, send } from '../support/http.ts';
+import { Authority, type Certificate, spiffe } from '../../testkit/envoy/certificates.ts';
+import { metadataExchange, proxy } from '../../testkit/envoy/config.ts';
+import { Envoy } from '../../testkit/envoy/process.ts';
+import { shipped } from '../../testkit/envoy/shipped.ts';
+import { App, send } from '../../testkit/http.ts';
 
 /** Two proxies that speak mTLS with each other, and compare what the other one claims with its certificate. */
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { testedVersions } from '../../tools/envoy/binary.ts';
-import { bridge, metadataExchange, probe, proxy, wasm } from '../../tools/envoy/config.ts';
-import { type Bootstrap, Envoy, validate } from '../../tools/envoy/process.ts';
-import { type Answer, App, send } from '../support/http.ts';
-import { expectPeer, type Learned, learnedOf, NOBODY } from '../support/peers.ts';
+import { expectPeer, type Learned, learnedOf, NOBODY } from '../../testkit/access_log.ts';
+import { testedVersions } from '../../testkit/envoy/binary.ts';
+import { bridge, metadataExchange, probe, proxy, wasm } from '../../testkit/envoy/config.ts';
+import { type Bootstrap, Envoy, validate } from '../../testkit/envoy/process.ts';
+import { type Answer, App, send } from '../../testkit/http.ts';
 
 /**
  * The whole exchange once on every Envoy that the filter says it runs on: a client's sidecar, a proxy in the middle and

@@ -4,12 +4,18 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { ROOT } from '../../tools/envoy/binary.ts';
+import { ROOT } from '../../testkit/envoy/binary.ts';
+import { readFlags, text } from '../../testkit/flags.ts';
 
 /**
  * `make fuzz-bugs`: is the fuzzer any good? Each patch under bugs/ plants a bug that somebody could make. One at a time
- * they are applied to a copy of the tree, which is built and fuzzed; the work tree is not touched. ONLY=name tries one.
+ * they are applied to a copy of the tree, which is built and fuzzed; the work tree is not touched.
  */
+const { only } = readFlags({
+  call: 'tsx test/fuzz/bugs.ts',
+  about: 'Plants the bugs of test/fuzz/bugs in a copy of the tree, one at a time: the fuzzer must find each.',
+  flags: { only: text('tries this bug alone: the name of its patch') },
+}).flags;
 
 const BUGS = join(import.meta.dirname, 'bugs');
 const BIN = join(ROOT, 'node_modules/.bin');
@@ -34,6 +40,7 @@ async function plant(name: string): Promise<Outcome> {
     for (const each of [
       'assembly',
       'test',
+      'testkit',
       'tools',
       'docs',
       'proto',
@@ -59,16 +66,11 @@ async function plant(name: string): Promise<Outcome> {
 
 /** Fuzzes a tree; what was found, if anything was. */
 async function attempt(tree: string, inputs: number): Promise<string | undefined> {
-  const env = {
-    ...process.env,
-    INPUTS: String(inputs),
-    NO_COVERAGE: '1',
-    TARGET: '',
-    HEX: undefined,
-    MODULE: undefined,
-  };
+  const flags = [`--inputs=${inputs}`, '--no-coverage'];
+  // The module is the one of the copy.
+  const env = { ...process.env, MODULE: undefined };
   try {
-    await run(join(BIN, 'tsx'), ['test/fuzz/fuzz.ts'], { cwd: tree, env, timeout: PATIENCE });
+    await run(join(BIN, 'tsx'), ['test/fuzz/fuzz.ts', ...flags], { cwd: tree, env, timeout: PATIENCE });
     return undefined;
   } catch (error) {
     const { stderr, killed } = error as { stderr: string; killed: boolean };
@@ -83,7 +85,8 @@ async function attempt(tree: string, inputs: number): Promise<string | undefined
 const names = readdirSync(BUGS)
   .filter((file) => file.endsWith('.patch'))
   .map((file) => file.replace('.patch', ''))
-  .filter((name) => !process.env.ONLY || name === process.env.ONLY);
+  .filter((name) => !only || name === only);
+if (names.length === 0) throw new Error(`test/fuzz/bugs has no ${only}.patch`);
 
 const outcomes: Outcome[] = [];
 const waiting = [...names];

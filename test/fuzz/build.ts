@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
-import { MODULE, ROOT } from '../../tools/envoy/binary.ts';
+import { MODULE, ROOT } from '../../testkit/envoy/binary.ts';
 import { instrument } from './coverage.ts';
 import type { Builds, InstrumentedBuilds } from './target.ts';
 

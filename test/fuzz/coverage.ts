@@ -11,7 +11,7 @@ import {
   instructions,
   type Module,
   readModule,
-} from '../../tools/wasm.ts';
+} from '../../testkit/wasm.ts';
 
 /**
  * Which branches of a debug build were taken. Each way that an `if`, an `else` or a `br_if` can go gets a counter, a

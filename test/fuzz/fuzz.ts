@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
+import { number, readFlags, text, toggle } from '../../testkit/flags.ts';
 import { instrumentedBuilds, releasedBuilds } from './build.ts';
 import { cover, Finding, fuzz, type Progress, tryInput, UNREACHABLE } from './run.ts';
 
-/**
- * `make fuzz`: hostile bytes for the built module, and whether they reach every branch of assembly/wire.
- *
- *     INPUTS=n   how many, instead of 2,000,000     SEED=n       others than last time
- *     TARGET=t   only base64, struct, config or streams; with HEX=... that one input
- *     NO_COVERAGE=1  only the inputs
- *     KEEP=1     writes the corpus anew: the inputs that reached something first
- */
-
-const { INPUTS, SEED, TARGET, HEX, KEEP, NO_COVERAGE } = process.env;
-const inputs = Number(INPUTS || 2_000_000);
-const seed = Number(SEED || 1);
+/** `make fuzz`: hostile bytes for the built module, and whether they reach every branch of assembly/wire. */
+const { inputs, seed, target, hex, keep, noCoverage } = readFlags({
+  call: 'tsx test/fuzz/fuzz.ts',
+  about: 'Gives the built module hostile inputs, and counts what of assembly/wire they reach.',
+  flags: {
+    inputs: number(2_000_000, 'how many inputs'),
+    seed: number(1, 'another number makes other inputs', 0),
+    target: text('only base64, struct, config or streams', ['base64', 'struct', 'config', 'streams']),
+    hex: text('one input of that target, in hexadecimal digits'),
+    keep: toggle('writes the corpus anew: the inputs that reached something first'),
+    noCoverage: toggle('only gives the inputs, and does not count what they reach'),
+  },
+}).flags;
 /** Inputs that run on the builds with counters. */
 const MOST_COVERED = 200_000;
 
@@ -21,33 +23,33 @@ const isTerminal = process.stdout.isTTY === true;
 let said = 0;
 
 /** On a terminal one line that changes, elsewhere a line every few seconds. */
-function show({ target, done, of, accepted, perSecond }: Progress): void {
+function show({ target: name, done, of, accepted, perSecond }: Progress): void {
   const isLast = done === of;
   if (!isLast && Date.now() - said < (isTerminal ? 200 : 5000)) return;
   said = Date.now();
   const share = done > 0 ? Math.round((100 * accepted) / done) : 0;
   const numbers = [done, of, perSecond].map((number) => number.toLocaleString('en'));
-  const line = `${target.padEnd(8)} ${numbers[0]} of ${numbers[1]} inputs, ${share} % accepted, ${numbers[2]} a second`;
+  const line = `${name.padEnd(8)} ${numbers[0]} of ${numbers[1]} inputs, ${share} % accepted, ${numbers[2]} a second`;
   if (isTerminal) process.stdout.write(`\r\x1b[K${line}${isLast ? '\n' : ''}`);
   else console.log(line);
 }
 
 /** Whether a run found nothing. */
 function run(): boolean {
-  if (HEX !== undefined && TARGET) {
-    console.log(tryInput(releasedBuilds(), TARGET, Buffer.from(HEX, 'hex')) ? 'accepted' : 'refused');
+  if (hex !== undefined && target) {
+    console.log(tryInput(releasedBuilds(), target, Buffer.from(hex, 'hex')) ? 'accepted' : 'refused');
     return true;
   }
   const begun = Date.now();
-  for (const { target, summary } of fuzz(releasedBuilds(), { inputs, seed, only: TARGET, onProgress: show })) {
-    if (summary) console.log(`         ${target}: ${summary}`);
+  for (const { target: name, summary } of fuzz(releasedBuilds(), { inputs, seed, only: target, onProgress: show })) {
+    if (summary) console.log(`         ${name}: ${summary}`);
   }
-  if (TARGET || NO_COVERAGE) return true;
+  if (target || noCoverage) return true;
   const covered = Math.min(MOST_COVERED, Math.max(20_000, inputs / 10));
   const { reached, known, excused, missed } = cover(instrumentedBuilds(), {
     inputs: covered,
     seed,
-    keeps: Boolean(KEEP),
+    keeps: keep,
   });
   const percent = Math.floor((1000 * reached) / (known - excused)) / 10;
   console.log(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ROOT } from '../../tools/envoy/binary.ts';
+import { ROOT } from '../../testkit/envoy/binary.ts';
 import { type Branch, Coverage } from './coverage.ts';
 import { type Builds, type InstrumentedBuilds, sourceOf, type Target } from './target.ts';
 import { Base64 } from './targets/base64.ts';

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Random } from '../unit/random.ts';
+import { Random } from '../../testkit/random.ts';
 import type { Instrumented } from './coverage.ts';
 
 /** What is fuzzed: the built module and the codecs below it, as they are released or with counters. */

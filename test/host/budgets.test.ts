@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { ID, METADATA } from '../support/http.ts';
-import { struct } from '../support/struct.ts';
-import { Host } from './host.ts';
-import { NODE, node } from './node.ts';
+import { Host } from '../../testkit/host/host.ts';
+import { NODE, node } from '../../testkit/host/node.ts';
+import { ID, METADATA } from '../../testkit/http.ts';
+import { struct } from '../../testkit/struct.ts';
 
 const OUTBOUND = { 'xds.listener_direction': Buffer.from([2, 0, 0, 0, 0, 0, 0, 0]) };
 const INBOUND = { 'xds.listener_direction': Buffer.from([1, 0, 0, 0, 0, 0, 0, 0]) };

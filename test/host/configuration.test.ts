@@ -3,10 +3,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { describe, expect, test } from 'vitest';
-import { ROOT } from '../../tools/envoy/binary.ts';
-import { struct } from '../support/struct.ts';
-import { Host } from './host.ts';
-import { NODE } from './node.ts';
+import { ROOT } from '../../testkit/envoy/binary.ts';
+import { Host } from '../../testkit/host/host.ts';
+import { NODE } from '../../testkit/host/node.ts';
+import { struct } from '../../testkit/struct.ts';
 
 const LISTED = [{ istio_headers: {} }];
 

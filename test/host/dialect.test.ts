@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { struct } from '../support/struct.ts';
-import { Host } from './host.ts';
-import { node } from './node.ts';
+import { Host } from '../../testkit/host/host.ts';
+import { node } from '../../testkit/host/node.ts';
+import { struct } from '../../testkit/struct.ts';
 
 /** What a proxy says of itself whose node has the flat keys that Istio's agent writes. */
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import protobuf from 'protobufjs';
 import { describe, expect, test } from 'vitest';
-import { ID, METADATA } from '../support/http.ts';
-import { struct } from '../support/struct.ts';
-import { Host } from './host.ts';
-import { NODE, node } from './node.ts';
+import { Host } from '../../testkit/host/host.ts';
+import { NODE, node } from '../../testkit/host/node.ts';
+import { ID, METADATA } from '../../testkit/http.ts';
+import { struct } from '../../testkit/struct.ts';
 
 const DIRECTION = { outbound: Buffer.from([2, 0, 0, 0, 0, 0, 0, 0]), inbound: Buffer.from([1, 0, 0, 0, 0, 0, 0, 0]) };
 const OUTBOUND = { 'xds.listener_direction': DIRECTION.outbound };

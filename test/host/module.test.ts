@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import protobuf from 'protobufjs';
 import { describe, expect, test } from 'vitest';
-import { MODULE, ROOT } from '../../tools/envoy/binary.ts';
-import { Host } from './host.ts';
-import { NODE } from './node.ts';
+import { MODULE, ROOT } from '../../testkit/envoy/binary.ts';
+import { Host } from '../../testkit/host/host.ts';
+import { NODE } from '../../testkit/host/node.ts';
 
 describe('the built module', () => {
   const module = new WebAssembly.Module(readFileSync(MODULE));

@@ -4,9 +4,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
+import { MODULE, ROOT } from '../../testkit/envoy/binary.ts';
+import { readModule } from '../../testkit/wasm.ts';
 import { inWords, STREAM_CREATION, violations, wrongs } from '../../tools/check-no-trap.ts';
-import { MODULE, ROOT } from '../../tools/envoy/binary.ts';
-import { readModule } from '../../tools/wasm.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'no-trap-'));
 afterAll(() => rmSync(folder, { recursive: true }));

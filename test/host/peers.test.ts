@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { colliding } from '../support/colliding.ts';
-import { ID, METADATA } from '../support/http.ts';
-import { struct } from '../support/struct.ts';
-import { Host } from './host.ts';
-import { NODE } from './node.ts';
+import { colliding } from '../../testkit/colliding.ts';
+import { Host } from '../../testkit/host/host.ts';
+import { NODE } from '../../testkit/host/node.ts';
+import { ID, METADATA } from '../../testkit/http.ts';
+import { struct } from '../../testkit/struct.ts';
 
 const INBOUND = { 'xds.node': NODE, 'xds.listener_direction': Buffer.from([1, 0, 0, 0, 0, 0, 0, 0]) };
 const DOWNSTREAM = 'envoy.wasm.metadata_exchange.downstream';

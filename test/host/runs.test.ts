@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { ID, METADATA } from '../support/http.ts';
-import { struct } from '../support/struct.ts';
-import { Host, type Stream } from './host.ts';
-import { NODE } from './node.ts';
+import { Host, type Stream } from '../../testkit/host/host.ts';
+import { NODE } from '../../testkit/host/node.ts';
+import { ID, METADATA } from '../../testkit/http.ts';
+import { struct } from '../../testkit/struct.ts';
 
 /**
  * A request is itself however often the chain runs on it. Here a second run is a new stream with the headers and the

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { ID, METADATA } from '../support/http.ts';
-import { struct } from '../support/struct.ts';
-import { Host } from './host.ts';
-import { NODE } from './node.ts';
+import { Host } from '../../testkit/host/host.ts';
+import { NODE } from '../../testkit/host/node.ts';
+import { ID, METADATA } from '../../testkit/http.ts';
+import { struct } from '../../testkit/struct.ts';
 
 /** What a claim is worth beside a certificate, said by the attributes that Envoy has of it. */
 

@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { extract } from 'tar-stream';
 import { expect, onTestFinished, test } from 'vitest';
-import { sha256, writeLayout } from '../../tools/image/layout.ts';
+import { sha256 } from '../../testkit/sha256.ts';
+import { writeLayout } from '../../tools/image/layout.ts';
 
 const MODULE = Buffer.from('any bytes');
 const LABELS = { 'org.opencontainers.image.version': '1.2.3' };

@@ -5,12 +5,12 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { MODULE, ROOT } from '../../tools/envoy/binary.ts';
-import { sha256 } from '../../tools/image/layout.ts';
-import { ID, METADATA } from '../support/http.ts';
+import { MODULE, ROOT } from '../../testkit/envoy/binary.ts';
+import { ID, METADATA } from '../../testkit/http.ts';
+import { sha256 } from '../../testkit/sha256.ts';
 import type { Resource, Sidecar } from './mesh.ts';
+import { HEADERS, MeshStand, shippedResource } from './mesh_stand.ts';
 import { Registry } from './registry.ts';
-import { HEADERS, MeshStand, shippedResource } from './stand.ts';
 
 const WASM = 'type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm';
 const STRUCT = 'type.googleapis.com/google.protobuf.Struct';

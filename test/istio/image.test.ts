@@ -4,8 +4,8 @@ import { createReadStream, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { MODULE } from '../../tools/envoy/binary.ts';
-import { sha256 } from '../../tools/image/layout.ts';
+import { MODULE } from '../../testkit/envoy/binary.ts';
+import { sha256 } from '../../testkit/sha256.ts';
 import { program, run } from './programs.ts';
 import { fetchAsIstio, Registry } from './registry.ts';
 

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import getPort from 'get-port';
 import { parse, stringify } from 'yaml';
-import { envoyBinary, ROOT } from '../../tools/envoy/binary.ts';
+import { envoyBinary, ROOT } from '../../testkit/envoy/binary.ts';
 import { Daemon, program } from './programs.ts';
 
 /** A Kubernetes resource. */

@@ -6,7 +6,7 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ROOT } from '../../tools/envoy/binary.ts';
+import { ROOT } from '../../testkit/envoy/binary.ts';
 
 /** A program that `make test-istio` builds: crane from tools/go, all others from test/istio/go. */
 export function program(name: string): string {

@@ -5,12 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { parse, parseAllDocuments, stringify } from 'yaml';
-import { MODULE, ROOT } from '../../tools/envoy/binary.ts';
-import { anyPort, type Bootstrap, validate as envoyValidate, localPort } from '../../tools/envoy/process.ts';
+import { MODULE, ROOT } from '../../testkit/envoy/binary.ts';
+import { anyPort, type Bootstrap, validate as envoyValidate, localPort } from '../../testkit/envoy/process.ts';
 import { writeResources } from '../../tools/istio/resources.ts';
 import type { Resource } from './mesh.ts';
+import { shippedResource, shippedResources } from './mesh_stand.ts';
 import { program, type Result, run } from './programs.ts';
-import { shippedResource, shippedResources } from './stand.ts';
 
 const files = readdirSync(join(ROOT, 'envoy/istio'), { recursive: true, encoding: 'utf8' })
   // Values of a chart are no resources.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Authority } from '../../tools/envoy/certificates.ts';
-import { ownPrefix } from '../../tools/mesh/namespaces.ts';
-import { BOOKSTORE, LIBRARY, OpenServiceMesh } from '../../tools/mesh/open_service_mesh.ts';
-import type { Pod } from '../../tools/mesh/pod.ts';
+import type { Authority } from '../../testkit/envoy/certificates.ts';
+import { ownPrefix } from '../../testkit/mesh/namespaces.ts';
+import { BOOKSTORE, LIBRARY, OpenServiceMesh } from '../../testkit/mesh/open_service_mesh.ts';
+import type { Pod } from '../../testkit/mesh/pod.ts';
 import { answeredBy, Shopping } from './shopping.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: any JSON object

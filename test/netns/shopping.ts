@@ -4,8 +4,8 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
-import { BOOKSTORE, type OpenServiceMesh, PORTS } from '../../tools/mesh/open_service_mesh.ts';
-import type { Pod } from '../../tools/mesh/pod.ts';
+import { BOOKSTORE, type OpenServiceMesh, PORTS } from '../../testkit/mesh/open_service_mesh.ts';
+import type { Pod } from '../../testkit/mesh/pod.ts';
 
 /** The applications of the clients' pods at work, and what must be true of every request that they make. */
 

@@ -3,11 +3,11 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parse } from 'yaml';
+import { ROOT, testedVersions } from '../../testkit/envoy/binary.ts';
+import { type Bootstrap, Envoy } from '../../testkit/envoy/process.ts';
+import { shippedAlone } from '../../testkit/envoy/shipped.ts';
+import { type Answer, type Request, send } from '../../testkit/http.ts';
 import { consumer, OLDEST } from '../../tools/consumers.ts';
-import { ROOT, testedVersions } from '../../tools/envoy/binary.ts';
-import { type Bootstrap, Envoy } from '../../tools/envoy/process.ts';
-import { shippedAlone } from '../../tools/envoy/shipped.ts';
-import { type Answer, type Request, send } from './http.ts';
 
 /** What tests of the folders under envoy/consumers share. */
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import http from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import { Headers, ID, METADATA } from './http.ts';
-import { struct } from './struct.ts';
+import { Headers, ID, METADATA } from '../../testkit/http.ts';
+import { struct } from '../../testkit/struct.ts';
 
 /** Peers for tests of what goes wrong: so many, and all different, that nobody can be taken for somebody else. */
 

@@ -2,9 +2,9 @@
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { httpListener, type Listener, proxy } from '../../tools/envoy/config.ts';
-import { Envoy, type EnvoyOptions } from '../../tools/envoy/process.ts';
-import { type Answering, App } from './http.ts';
+import { httpListener, type Listener, proxy } from '../../testkit/envoy/config.ts';
+import { Envoy, type EnvoyOptions } from '../../testkit/envoy/process.ts';
+import { type Answering, App } from '../../testkit/http.ts';
 
 export interface UpdatableOptions extends EnvoyOptions {
   node?: object;

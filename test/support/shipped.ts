@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { type Bootstrap, Envoy, type EnvoyOptions } from '../../tools/envoy/process.ts';
+import { type Bootstrap, Envoy, type EnvoyOptions } from '../../testkit/envoy/process.ts';
 
 /** Several Envoys that stop together. */
 export class Fleet implements AsyncDisposable {

@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import http2 from 'node:http2';
 import tls from 'node:tls';
-import type { Certificate } from '../../tools/envoy/certificates.ts';
-import { type Answer, Headers, type Request, send } from './http.ts';
+import type { Certificate } from '../../testkit/envoy/certificates.ts';
+import { type Answer, Headers, type Request, send } from '../../testkit/http.ts';
 
 /** Clients that speak TLS: over HTTP/1.1, HTTP/2, and byte by byte. */
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { always } from './random.ts';
+import { always } from '../../testkit/random.ts';
 import { decodeBase64, decodeBase64InPlace, encodeBase64, load, utf8 } from './support.ts';
 
 const LETTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { always, type Random } from './random.ts';
+import { always, type Random } from '../../testkit/random.ts';
 import { codecs, concat, hex, type Json, put, readJson, utf8 } from './support.ts';
 
 /** A document of what the reader reads: objects, arrays, strings and null. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { always } from './random.ts';
+import { always } from '../../testkit/random.ts';
 import { load } from './support.ts';
 
 const HOME = 131072;

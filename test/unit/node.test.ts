@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import protobuf from 'protobufjs';
 import { describe, expect, test } from 'vitest';
-import { always, anyForm, canonicalForm, type StructModel } from './random.ts';
+import { always, anyForm, canonicalForm, type StructModel } from '../../testkit/random.ts';
 import { canonical, concat, field, hex, kindOf, readNode, structOf, Value } from './support.ts';
 
 /** As much of envoy.config.core.v3.Node as an Envoy of today fills in. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import protobuf from 'protobufjs';
 import { describe, expect, test } from 'vitest';
-import { always, type Random } from './random.ts';
+import { always, type Random } from '../../testkit/random.ts';
 import { bytesAt, codecs, concat, END, hex, put } from './support.ts';
 
 const { call, cursorNumber, writeVarint } = codecs;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { protobufjsTakes } from '../support/struct.ts';
-import { always, anyForm } from './random.ts';
+import { always, anyForm } from '../../testkit/random.ts';
+import { protobufjsTakes } from '../../testkit/struct.ts';
 import { concat, decodeStruct, field, hex, isSoundStruct, kindOf, Struct, structOf, utf8, Value } from './support.ts';
 
 const TRUE = hex('20 01');

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import protobuf from 'protobufjs';
-import { ROOT } from '../../tools/envoy/binary.ts';
+import { ROOT } from '../../testkit/envoy/binary.ts';
 
 const root = protobuf.Root.fromJSON(protobuf.common.get('google/protobuf/struct.proto') as protobuf.INamespace);
 

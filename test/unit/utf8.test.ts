@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { always } from './random.ts';
+import { always } from '../../testkit/random.ts';
 import { concat, hex, isUtf8, utf8 } from './support.ts';
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });

@@ -2,13 +2,23 @@
 // Copyright the metadata-exchange authors
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { MODULE, ROOT } from '../envoy/binary.ts';
-import { sha256, writeLayout } from './layout.ts';
+import { MODULE, ROOT } from '../../testkit/envoy/binary.ts';
+import { readFlags, text } from '../../testkit/flags.ts';
+import { sha256 } from '../../testkit/sha256.ts';
+import { writeLayout } from './layout.ts';
 
 /**
- * `make image`: the module as an image, in build/image. A release says in SOURCE_URL and SOURCE_REVISION where it comes
- * from. What this clone says of itself is not asked: the same sources make the same digest, wherever they were cloned.
+ * `make image`: the module as an image, in build/image. A release says where it comes from. What this clone says of
+ * itself is not asked: the same sources make the same digest, wherever they were cloned.
  */
+const { sourceUrl, sourceRevision } = readFlags({
+  call: 'tsx tools/image/build.ts',
+  about: 'Makes a container image of the built module: build/image, in the OCI image layout.',
+  flags: {
+    sourceUrl: text('where the sources are, for the image’s labels'),
+    sourceRevision: text('their commit, for the image’s labels'),
+  },
+}).flags;
 
 const PACKAGE = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
 const FOLDER = 'build/image';
@@ -20,8 +30,8 @@ function labels(): Record<string, string> {
     description: PACKAGE.description,
     version: PACKAGE.version,
     licenses: PACKAGE.license,
-    source: process.env.SOURCE_URL,
-    revision: process.env.SOURCE_REVISION,
+    source: sourceUrl,
+    revision: sourceRevision,
   };
   const known = Object.entries(all).filter(([, value]) => value);
   return Object.fromEntries(known.map(([name, value]) => [`org.opencontainers.image.${name}`, value]));

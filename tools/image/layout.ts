@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
-import { createHash } from 'node:crypto';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { gzipSync } from 'fflate';
 import { pack } from 'tar-stream';
+import { sha256 } from '../../testkit/sha256.ts';
 
 /**
  * A container image with nothing in it but a Wasm module, as a folder in the OCI image layout: what `FROM scratch` and
@@ -86,8 +86,4 @@ async function archive(module: Uint8Array): Promise<Uint8Array> {
 
 function json(value: object): Buffer {
   return Buffer.from(JSON.stringify(value));
-}
-
-export function sha256(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
 }

@@ -3,24 +3,31 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ROOT } from '../envoy/binary.ts';
+import { ROOT } from '../../testkit/envoy/binary.ts';
+import { readFlags, text } from '../../testkit/flags.ts';
 import { writeResources } from '../istio/resources.ts';
 
 /**
- * `make push IMAGE=registry/name:tag`: pushes build/image, and writes Istio's resources for it to build/istio. The registry's
- * password is the one of `docker login` or `crane auth login`. CRANE names another crane than the pinned one.
+ * `make push IMAGE=registry/name:tag`: pushes build/image, and writes Istio's resources for it to build/istio. The
+ * registry's password is the one of `docker login` or `crane auth login`.
  */
+const { image = '', crane = join(ROOT, '.cache/go/crane') } = readFlags({
+  call: 'tsx tools/image/push.ts',
+  about: 'Pushes build/image to a registry, and writes Istio’s resources with its digest to build/istio.',
+  flags: {
+    image: text('where to: registry.example.com/name:tag'),
+    crane: text('another crane than the pinned one'),
+  },
+}).flags;
 
 const LAYOUT = join(ROOT, 'build/image');
 const RESOURCES = 'build/istio';
 
-const image = process.env.IMAGE ?? '';
 if (!/^[^/@\s]+\/[^@\s]+:[^/@\s]+$/.test(image)) {
   console.error('IMAGE must say where to: make push IMAGE=registry.example.com/some/name:tag');
   process.exit(1);
 }
 
-const crane = process.env.CRANE || join(ROOT, '.cache/go/crane');
 try {
   execFileSync(crane, ['push', LAYOUT, image], { stdio: ['ignore', 'ignore', 'inherit'] });
 } catch {

@@ -2,7 +2,7 @@
 // Copyright the metadata-exchange authors
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ROOT } from '../envoy/binary.ts';
+import { ROOT } from '../../testkit/envoy/binary.ts';
 
 /** What the shipped resources say in place of an image, and of its digest. */
 const IMAGE = /ghcr\.io\/OWNER\/metadata-exchange:[\w.-]+/g;

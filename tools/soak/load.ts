@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import net from 'node:net';
-import { Random } from './random.ts';
+import { Random } from '../../testkit/random.ts';
 import { nextRequest, type SoakRequest } from './requests.ts';
 
 /** Keep-alive connections, each with two requests on their way: more than two takes Envoy for a flood of pipelining. */

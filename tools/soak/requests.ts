@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import { struct } from '../../test/support/struct.ts';
-import type { Random } from './random.ts';
+
+import type { Random } from '../../testkit/random.ts';
+import { struct } from '../../testkit/struct.ts';
 
 /**
  * The soak's requests: what an honest or hostile client sends, byte by byte, and what must come back. Every request is
@@ -135,7 +136,7 @@ const KINDS: Kind[] = [
     headers: (n, random) =>
       both(
         POD.of(n)
-          .subarray(0, -1 - random.next(12))
+          .subarray(0, -1 - random.below(12))
           .toString('base64'),
         idOf(n),
       ),
@@ -146,7 +147,7 @@ const KINDS: Kind[] = [
     share: 20,
     headers: (n, random) => {
       const bytes = Buffer.from(POD.of(n));
-      bytes[random.next(bytes.length - 40)] = random.next(256);
+      bytes[random.below(bytes.length - 40)] = random.below(256);
       return both(bytes.toString('base64'), idOf(n));
     },
     name: (n) => ['', nameOf(n)],
@@ -154,7 +155,7 @@ const KINDS: Kind[] = [
   {
     kind: 'random bytes',
     share: 20,
-    headers: (n, random) => both(random.bytes(1 + random.next(600)).toString('base64'), idOf(n)),
+    headers: (n, random) => both(Buffer.from(random.bytes(1 + random.below(600))).toString('base64'), idOf(n)),
     name: nobody,
   },
   { kind: 'lists in lists', share: 10, headers: (n) => both(LISTS, idOf(n)), name: nobody },
@@ -205,7 +206,7 @@ const KINDS: Kind[] = [
 const WHEEL = KINDS.flatMap((each) => Array<Kind>(each.share).fill(each));
 
 export function nextRequest(n: number, random: Random): SoakRequest {
-  const kind = WHEEL[random.next(WHEEL.length)];
+  const kind = WHEEL[random.below(WHEEL.length)];
   const headers = kind.headers(n, random);
   const names = kind.name?.(n) ?? [nameOf(n)];
   const ids = kind.id?.(n) ?? [idOf(n)];

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Collector } from '../../../envoy/consumers/servers/collector.ts';
+import { struct } from '../../../testkit/struct.ts';
 import { Example, identities, NODE_ID, OLDEST_AND_NEWEST, row } from '../../support/consumers.ts';
-import { struct } from '../../support/struct.ts';
 
 /** envoy/consumers/access-log: who called and who answered, in four kinds of access log. */
 

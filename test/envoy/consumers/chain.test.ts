@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
 import { Processor } from '../../../envoy/consumers/servers/processor.ts';
-import type { Bootstrap } from '../../../tools/envoy/process.ts';
+import type { Bootstrap } from '../../../testkit/envoy/process.ts';
 import { changeFilters, Example, isBridge, NODE_ID, OLDEST_AND_NEWEST } from '../../support/consumers.ts';
 
 /** docs/chain.md: what a filter knows depends on where it stands, and on whether it needs the bridge. */

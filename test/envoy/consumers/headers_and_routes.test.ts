@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { lua } from '../../../tools/envoy/config.ts';
-import type { Bootstrap } from '../../../tools/envoy/process.ts';
+import { lua } from '../../../testkit/envoy/config.ts';
+import type { Bootstrap } from '../../../testkit/envoy/process.ts';
 import { changeFilters, Example, OLDEST_AND_NEWEST, row } from '../../support/consumers.ts';
 
 /** envoy/consumers/headers-and-routes: the peer in headers, and as what a route is chosen by. */

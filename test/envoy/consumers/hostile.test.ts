@@ -3,9 +3,9 @@ import { describe, expect, test } from 'vitest';
 import { Authorization } from '../../../envoy/consumers/servers/authorization.ts';
 import { Collector } from '../../../envoy/consumers/servers/collector.ts';
 import { Processor } from '../../../envoy/consumers/servers/processor.ts';
+import { App, METADATA } from '../../../testkit/http.ts';
+import { struct } from '../../../testkit/struct.ts';
 import { Example, OLDEST_AND_NEWEST, takes } from '../../support/consumers.ts';
-import { App, METADATA } from '../../support/http.ts';
-import { struct } from '../../support/struct.ts';
 
 /**
  * What a peer says need not be what anybody expects: other types, nothing at all, quotes. Line breaks and NUL nobody ever

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Bootstrap, validate } from '../../../tools/envoy/process.ts';
-import { shipped } from '../../../tools/envoy/shipped.ts';
+import { type Bootstrap, validate } from '../../../testkit/envoy/process.ts';
+import { shipped } from '../../../testkit/envoy/shipped.ts';
+import type { Answer } from '../../../testkit/http.ts';
 import { Example, managerOf, NODE_ID, OLDEST_AND_NEWEST, row } from '../../support/consumers.ts';
-import type { Answer } from '../../support/http.ts';
 
 /** envoy/consumers/lua-cel-wasm: the peer in Lua, in expressions that decide, and in another Wasm filter. */
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Collector } from '../../../envoy/consumers/servers/collector.ts';
-import type { Bootstrap } from '../../../tools/envoy/process.ts';
+import type { Bootstrap } from '../../../testkit/envoy/process.ts';
 import { Example, managerOf, OLDEST_AND_NEWEST, row, takes } from '../../support/consumers.ts';
 
 /** envoy/consumers/tracing: one trace of two spans, each of which says who was on the other side. */

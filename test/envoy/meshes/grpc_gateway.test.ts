@@ -2,10 +2,10 @@
 import { status } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Call, Greeter } from '../../../envoy/grpc-gateway/greeter.ts';
-import { bridge, metadataExchange } from '../../../tools/envoy/config.ts';
-import { anyPort, type Bootstrap, type Envoy } from '../../../tools/envoy/process.ts';
-import { shipped, shippedIdentity } from '../../../tools/envoy/shipped.ts';
-import { ID, METADATA } from '../../support/http.ts';
+import { bridge, metadataExchange } from '../../../testkit/envoy/config.ts';
+import { anyPort, type Bootstrap, type Envoy } from '../../../testkit/envoy/process.ts';
+import { shipped, shippedIdentity } from '../../../testkit/envoy/shipped.ts';
+import { ID, METADATA } from '../../../testkit/http.ts';
 import { Fleet } from '../../support/shipped.ts';
 
 const CLIENTS = 'envoy/grpc-gateway/clients.yaml';

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { metadataExchange } from '../../../tools/envoy/config.ts';
-import type { Bootstrap, Envoy } from '../../../tools/envoy/process.ts';
-import { shipped, shippedIdentity } from '../../../tools/envoy/shipped.ts';
-import { ID, METADATA, send } from '../../support/http.ts';
+import { metadataExchange } from '../../../testkit/envoy/config.ts';
+import type { Bootstrap, Envoy } from '../../../testkit/envoy/process.ts';
+import { shipped, shippedIdentity } from '../../../testkit/envoy/shipped.ts';
+import { ID, METADATA, send } from '../../../testkit/http.ts';
+import { struct } from '../../../testkit/struct.ts';
 import { Fleet, logged } from '../../support/shipped.ts';
-import { struct } from '../../support/struct.ts';
 
 const PRODUCTPAGE = 'envoy/sidecar-pair/productpage.yaml';
 const WAYPOINT = 'envoy/waypoint/waypoint.yaml';

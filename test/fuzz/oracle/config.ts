@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Ajv2020 } from 'ajv/dist/2020.js';
-import { ROOT } from '../../../tools/envoy/binary.ts';
+import { ROOT } from '../../../testkit/envoy/binary.ts';
 import { type Listed, Members, toMembers, whyOwnRefused } from './struct.ts';
 
 /** Which configurations are right, by docs/configuration.schema.json, JSON.parse and what README adds to the two. */

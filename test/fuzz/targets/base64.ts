@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { isUtf8 } from 'node:buffer';
-import type { Random } from '../../unit/random.ts';
+import type { Random } from '../../../testkit/random.ts';
 import { Codecs } from '../codecs.ts';
 import { type Builds, mutated, same, sameBytes, type Target } from '../target.ts';
 

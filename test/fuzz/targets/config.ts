@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Host } from '../../host/host.ts';
-import { anyForm, type Random, type StructModel } from '../../unit/random.ts';
+import { Host } from '../../../testkit/host/host.ts';
+import { anyForm, type Random, type StructModel } from '../../../testkit/random.ts';
 import { Codecs } from '../codecs.ts';
 import { configSchema, parse, readConfig, resolved, type Schema } from '../oracle/config.ts';
 import { ownOf } from '../oracle/exchange.ts';

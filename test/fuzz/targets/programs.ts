@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import protobuf from 'protobufjs';
-import { NODE, node } from '../../host/node.ts';
-import type { Random } from '../../unit/random.ts';
+import { NODE, node } from '../../../testkit/host/node.ts';
+import type { Random } from '../../../testkit/random.ts';
 import type { HeaderPair } from '../oracle/exchange.ts';
 import { mutated } from '../target.ts';
 import { generateConfig } from './config.ts';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { isDeepStrictEqual } from 'node:util';
-import { Host, type Stream } from '../../host/host.ts';
-import type { Random } from '../../unit/random.ts';
+import { Host, type Stream } from '../../../testkit/host/host.ts';
+import type { Random } from '../../../testkit/random.ts';
 import { type Config, readConfig } from '../oracle/config.ts';
 import {
   Exchange,

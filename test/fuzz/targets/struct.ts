@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import protobuf from 'protobufjs';
-import { protobufjsTakes } from '../../support/struct.ts';
-import { anyForm, type Random } from '../../unit/random.ts';
+import { anyForm, type Random } from '../../../testkit/random.ts';
+import { protobufjsTakes } from '../../../testkit/struct.ts';
 import { Codecs } from '../codecs.ts';
 import { ownerNamespaceOf, readStruct } from '../oracle/dialect.ts';
 import { canonical, kindOf, readNode, Struct, whyRefused } from '../oracle/struct.ts';

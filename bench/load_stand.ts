@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import { proxy } from '../tools/envoy/config.ts';
-import { Envoy } from '../tools/envoy/process.ts';
+import { proxy } from '../testkit/envoy/config.ts';
+import { Envoy } from '../testkit/envoy/process.ts';
 import { type Contender, OWN } from './contenders.ts';
 import { cpuTime, toEnvoyCore, workerOf } from './cpu.ts';
 import { load } from './load.ts';
-import * as peers from './peers.ts';
+import * as peers from './sized_peer.ts';
 
 const METADATA = 'x-istio-peer-metadata';
 const ID = 'x-istio-peer-id';
@@ -33,13 +33,13 @@ function mutation(): object {
   return { name: 'mutation', typed_config: { '@type': TYPE, mutations: { request_mutations: [append] } } };
 }
 
-export interface StandOptions {
+export interface LoadStandOptions {
   holding?: number;
   workers?: number;
 }
 
 /** A contender in an Envoy, with one worker on a core that only Envoys have. */
-export class Stand implements AsyncDisposable {
+export class LoadStand implements AsyncDisposable {
   private constructor(
     readonly contender: Contender,
     readonly envoy: Envoy,
@@ -48,7 +48,7 @@ export class Stand implements AsyncDisposable {
   ) {}
 
   /** `holding`: a port where requests to `/hold` get no answer. */
-  static async start(contender: Contender, { holding, workers = 1 }: StandOptions = {}): Promise<Stand> {
+  static async start(contender: Contender, { holding, workers = 1 }: LoadStandOptions = {}): Promise<LoadStand> {
     const manager = { access_log: [], http2_protocol_options: { max_concurrent_streams: 10_000 } };
     const hold = holding ? [{ match: { path: '/hold' }, route: { cluster: 'holding', timeout: '0s' } }] : [];
     const routes = [...hold, direct({ prefix: '/' })];
@@ -73,7 +73,7 @@ export class Stand implements AsyncDisposable {
     );
     if (workers === 1) toEnvoyCore(envoy.pid);
     const ports = { in: await envoy.port('in'), out: await envoy.port('out'), mutated: await envoy.port('mutated') };
-    return new Stand(contender, envoy, ports, workerOf(envoy.pid));
+    return new LoadStand(contender, envoy, ports, workerOf(envoy.pid));
   }
 
   port(listener: Listener): number {

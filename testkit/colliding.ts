@@ -3,9 +3,11 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ROOT } from '../../tools/envoy/binary.ts';
+import { ROOT } from './envoy/binary.ts';
 
-/** The module with a hash that is as costly as the real one and says the same of everything: the worst flood there is. */
+/**
+ * The module with a hash that is as costly as the real one and says the same of everything: the worst flood there is.
+ */
 export function colliding(): WebAssembly.Module {
   const folder = mkdtempSync(join(tmpdir(), 'colliding-'));
   try {

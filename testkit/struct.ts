@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import protobuf from 'protobufjs';
-import type { StructModel, ValueModel } from '../unit/random.ts';
+import type { StructModel, ValueModel } from './random.ts';
 
 /** google.protobuf.Struct by protobufjs: what our own codecs are compared with. */
 

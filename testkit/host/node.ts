@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { join } from 'node:path';
 import protobuf from 'protobufjs';
-import { ROOT } from '../../tools/envoy/binary.ts';
-import { struct } from '../support/struct.ts';
+import { ROOT } from '../envoy/binary.ts';
+import { struct } from '../struct.ts';
 
 const proto = protobuf.loadSync(join(ROOT, 'proto/node.proto')).lookupType('metadata_exchange.Node');
 

@@ -109,8 +109,8 @@ export interface Request {
 }
 
 /**
- * Sends one HTTP/1.1 request on a connection of its own, to a port of this machine or to a socket of this path; over TLS
- * if there are options for that.
+ * Sends one HTTP/1.1 request on a connection of its own, to a port of this machine or to a socket of this path; over
+ * TLS if there are options for that.
  */
 export function send(to: number | string, options: Request = {}, tls?: https.RequestOptions): Promise<Answer> {
   const { method = 'GET', path = '/', host = 'test', body, trailers } = options;

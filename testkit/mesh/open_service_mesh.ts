@@ -10,7 +10,10 @@ import { Authority, type Certificate } from '../envoy/certificates.ts';
 import { Namespaces, NODE_ADDRESS, run, SEARCH_PATH } from './namespaces.ts';
 import { Pod } from './pod.ts';
 
-/** The mesh of envoy/open-service-mesh: two clients, and a service of two pods. All as files, to be replaced while it runs. */
+/**
+ * The mesh of envoy/open-service-mesh: two clients, and a service of two pods. All as files, to be replaced while it
+ * runs.
+ */
 
 const FOLDER = join(ROOT, 'envoy/open-service-mesh');
 

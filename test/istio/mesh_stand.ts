@@ -4,8 +4,8 @@ import { readFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
-import { ROOT } from '../../tools/envoy/binary.ts';
-import { App, Headers } from '../support/http.ts';
+import { ROOT } from '../../testkit/envoy/binary.ts';
+import { App, Headers } from '../../testkit/http.ts';
 import { endpointsOf, Istiod, podAddresses, podOf, type Resource, Sidecar } from './mesh.ts';
 
 /** The resources of a file under envoy/istio. */

@@ -2,7 +2,10 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 
-/** Pods without Kubernetes: network namespaces, on a bridge that is in a namespace too. This machine's network is not touched. */
+/**
+ * Pods without Kubernetes: network namespaces, on a bridge that is in a namespace too. This machine's network is not
+ * touched.
+ */
 
 /** Names of namespaces that a test may use: they say whose they are, so that those of the dead can be removed. */
 export const ownPrefix = () => `test-${process.pid}`;

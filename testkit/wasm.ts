@@ -2,8 +2,9 @@
 
 /**
  * A small reader of WebAssembly modules: sections, function names, and every instruction with where it stands. Enough
- * for a walk of the call graph (check-no-trap.ts) and for counters at each branch (test/fuzz/coverage.ts). It knows
- * what asc emits: the MVP, sign extension, saturating truncation, bulk memory. Anything else is an error, not a guess.
+ * for a walk of the call graph (tools/check-no-trap.ts) and for counters at each branch (test/fuzz/coverage.ts). It
+ * knows what asc emits: the MVP, sign extension, saturating truncation, bulk memory. Anything else is an error, not a
+ * guess.
  * https://webassembly.github.io/spec/core/binary
  */
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { struct } from '../test/support/struct.ts';
+import { struct } from '../testkit/struct.ts';
 
 /** Who sends requests in the benchmark: what a pod says of itself, with labels up to a size. */
 

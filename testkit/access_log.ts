@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect } from 'vitest';
-import type { Envoy } from '../../tools/envoy/process.ts';
+import type { Envoy } from './envoy/process.ts';
 import { struct } from './struct.ts';
 
 /** What a proxy says it learned about one side. */
@@ -25,7 +25,7 @@ export interface Learned {
 /** Nothing was learned about this side. */
 export const NOBODY: Peer = { struct: undefined, raw: undefined, id: undefined, dynamic: undefined };
 
-/** All that a proxy logged so far, oldest first: see `peerLog` in tools/envoy/config.ts. */
+/** All that a proxy logged so far, oldest first: see `peerLog` in envoy/config.ts. */
 export function learned(envoy: Envoy): Learned[] {
   const lines = envoy.log().split('\n');
   return lines.filter((line) => line.startsWith('{') && line.endsWith('}')).map((line) => readLine(JSON.parse(line)));

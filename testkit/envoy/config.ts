@@ -145,7 +145,7 @@ function router(): Json {
   return { name: 'router', typed_config: { '@type': `${TYPE}/envoy.extensions.filters.http.router.v3.Router` } };
 }
 
-/** What a listener learned, one JSON line a request: see `test/support/access_log.ts`. */
+/** What a listener learned, one JSON line a request: see `testkit/access_log.ts`. */
 function peerLog(listener: string): Json {
   const side = (name: string) => ({
     struct: `%FILTER_STATE(${PEERS}.${name}:TYPED)%`,

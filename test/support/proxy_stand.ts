@@ -1,9 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-import { bridge, type Listener, metadataExchange, type ProxyOptions, probe, proxy } from '../../tools/envoy/config.ts';
-import { Envoy, type EnvoyOptions } from '../../tools/envoy/process.ts';
-import { type Answer, type Answering, App, type Request, type Seen, send } from './http.ts';
-import { type Learned, learnedOf } from './peers.ts';
-import { struct } from './struct.ts';
+
+import { type Learned, learnedOf } from '../../testkit/access_log.ts';
+import {
+  bridge,
+  type Listener,
+  metadataExchange,
+  type ProxyOptions,
+  probe,
+  proxy,
+} from '../../testkit/envoy/config.ts';
+import { Envoy, type EnvoyOptions } from '../../testkit/envoy/process.ts';
+import { type Answer, type Answering, App, type Request, type Seen, send } from '../../testkit/http.ts';
+import { struct } from '../../testkit/struct.ts';
 
 /** What the proxy under test says of itself, unless told otherwise: keys in order, as it sends them. */
 export const OWN = { LABELS: { app: 'own-app' }, NAME: 'own' };
@@ -15,7 +23,7 @@ export const PEER = { NAME: 'peer', LABELS: { app: 'peer-app' } };
 export const PEER_HEADER = struct.header(PEER);
 export const PEER_ID = 'peer-node';
 
-export interface StandOptions extends EnvoyOptions {
+export interface ProxyStandOptions extends EnvoyOptions {
   direction?: 'INBOUND' | 'OUTBOUND';
   /** The plugin's configuration; none unless told. */
   config?: unknown;
@@ -32,7 +40,7 @@ export interface StandOptions extends EnvoyOptions {
 }
 
 /** One Envoy with our filter, the test on both its sides: as the client, and as the server behind. */
-export class Stand implements AsyncDisposable {
+export class ProxyStand implements AsyncDisposable {
   private count = 0;
 
   private constructor(
@@ -41,7 +49,7 @@ export class Stand implements AsyncDisposable {
     readonly port: number,
   ) {}
 
-  static async start(options: StandOptions = {}): Promise<Stand> {
+  static async start(options: ProxyStandOptions = {}): Promise<ProxyStand> {
     const app = await App.start(options.answer);
     const own = 'metadata' in options ? options.metadata : OWN;
     const config = proxy({
@@ -66,7 +74,7 @@ export class Stand implements AsyncDisposable {
     });
     try {
       const envoy = await Envoy.start(config, options);
-      return new Stand(envoy, app, await envoy.port('listener'));
+      return new ProxyStand(envoy, app, await envoy.port('listener'));
     } catch (error) {
       await app[Symbol.asyncDispose]();
       throw error;

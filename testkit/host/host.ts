@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs';
-import { MODULE } from '../../tools/envoy/binary.ts';
+import { MODULE } from '../envoy/binary.ts';
 
 /**
  * A small Proxy-WASM host (ABI 0.2.1) for the built module: what Envoy does around it, as far as the module can tell.

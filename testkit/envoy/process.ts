@@ -26,7 +26,9 @@ export interface EnvoyOptions {
   folder?: string;
   /** Put before the command: what runs it elsewhere, such as in a network namespace. */
   runner?: string[];
-  /** A running Envoy that this one takes over from, its sockets included: a hot restart. It ends when it has drained. */
+  /**
+   * A running Envoy that this one takes over from, its sockets included: a hot restart. It ends when it has drained.
+   */
   successorOf?: Envoy;
 }
 
