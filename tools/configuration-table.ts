@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { ROOT } from './envoy/binary.ts';
 import { generate } from './generated.ts';
 
-/** Makes the README's table of configuration fields from docs/configuration.schema.json, or checks it: see generated.ts. */
+/** Makes the table of fields in docs/configure.md from docs/configuration.schema.json, or checks it: see generated.ts. */
 
 const SCHEMA = 'docs/configuration.schema.json';
 
@@ -24,4 +24,4 @@ function rows(schema: Schema, prefix = ''): string[] {
 
 const schema = JSON.parse(readFileSync(join(ROOT, SCHEMA), 'utf8'));
 const table = ['| field | what it says | default |', '|---|---|---|', ...rows(schema)];
-generate('README.md', 'configuration', SCHEMA, table.join('\n'));
+generate('docs/configure.md', 'configuration', SCHEMA, table.join('\n'));

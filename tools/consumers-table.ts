@@ -6,7 +6,7 @@ import { ROOT } from './envoy/binary.ts';
 import { generate } from './generated.ts';
 
 /**
- * Makes the table of docs/consumers.md from tools/consumers.ts, or checks it: see generated.ts. A row must not say what
+ * Makes the table of docs/consume.md from tools/consumers.ts, or checks it: see generated.ts. A row must not say what
  * nobody runs: what it tells users to write stands in its folder, and a test proves it.
  */
 
@@ -43,4 +43,4 @@ if (found.length > 0) process.exitCode = 1;
 
 const header = ['consumer', 'peer', 'from', 'what to write', 'where it stands', 'since', 'to know'];
 const table = [`| ${header.join(' | ')} |`, `|${header.map(() => '---|').join('')}`, ...CONSUMERS.map(line)];
-generate('docs/consumers.md', 'consumers', 'tools/consumers.ts', table.join('\n'));
+generate('docs/consume.md', 'consumers', 'tools/consumers.ts', table.join('\n'));
