@@ -97,7 +97,7 @@ const INCLUDE = /^( *)<!-- included from ([^\s#]+)(?:#(.+?))? -->\n *```(\w+)\n(
 
 /** The text of a page with its included blocks as they should be. */
 function withIncludes(path: string, text: string): string {
-  const marks = text.split('<!-- included from ').length - 1;
+  const marks = [...text.matchAll(/^ *<!-- included from /gm)].length;
   if (marks !== [...text.matchAll(INCLUDE)].length) problems.push(`${path}: no block of code below an “included from”`);
   return text.replace(INCLUDE, (block, indent, file, anchor, language, shown) => {
     try {
