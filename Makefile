@@ -99,6 +99,10 @@ format: packages ## Formats the sources, and makes the pages' tables and include
 	@$(BIN)/tsx tools/istio/copies.ts
 	@$(BIN)/tsx tools/docs-lint.ts --fix
 
+.PHONY: try-readme
+try-readme: packages ## Types README's commands in a fresh Debian, as root, and compares what they print (SUITE=trixie)
+	@$(BIN)/tsx tools/try-readme.ts $(if $(SUITE),--suite $(SUITE))
+
 .PHONY: clean
 clean: ## Removes what was built and downloaded
 	rm -rf build .cache node_modules

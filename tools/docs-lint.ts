@@ -23,7 +23,7 @@ const MOST_WORDS = 1500;
 const FIX = process.argv.includes('--fix');
 
 /** Files whose comments are checked too. */
-const COMMENTED = /^(envoy\/.*\.(ya?ml|lua)|tools\/(docs-lint\.ts|try-readme\.sh|readme-commands\.ts))$/;
+const COMMENTED = /^(envoy\/.*\.(ya?ml|lua)|tools\/(docs-lint|try-readme)\.ts)$/;
 const COMMENT = /^ *(#|\/\/|\*|--) /;
 
 /** Languages that are shown in README and docs as parts of files that tests run, and in no other way. */
