@@ -1,13 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 import { execFileSync, spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs, stripVTControlCharacters } from 'node:util';
 
 /**
- * `make try-readme`: types README's commands in a fresh Debian, exactly as they stand there, and compares what they print
+ * `make try-readme`: types README's commands in a fresh Debian, exactly as they stand, and compares what they print
  * with what README says. The Debian is made by debootstrap, and is gone afterwards. Needs root, and the network.
  *
  * A block of `sh` is typed; the block of `text` below it is what must be seen: each of its lines, in this order, where
@@ -85,21 +94,28 @@ const answerOf = (command: string, ...args: string[]) => {
 /** This machine's way to the network: where package managers look, and whose certificates they trust. */
 function network(root: string): Record<string, string> {
   const environment: Record<string, string> = {};
+  const keep = (name: string, value: string) => {
+    // Certificates get a place of their own: the package ca-certificates makes the usual bundle anew.
+    const copy = join('/network', value);
+    if (value.startsWith('/')) copyInto(root, value, copy);
+    environment[name] = value.startsWith('/') ? copy : value;
+  };
   for (const [name, value] of Object.entries(process.env)) {
-    if (!value || !/(^|_)(PROXY|CERT|CERTS|CAINFO|BUNDLE|CERT_FILE)$/i.test(name)) continue;
-    environment[name] = value;
-    if (value.startsWith('/') && existsSync(value)) copyInto(root, value);
+    const isFile = value?.startsWith('/') && existsSync(value) && statSync(value).isFile();
+    if (value && (isFile ? /CA|CERT/ : /_PROXY$/i).test(name)) keep(name, value);
   }
   for (const file of ['/etc/resolv.conf', '/etc/hosts', '/etc/pip.conf']) if (existsSync(file)) copyInto(root, file);
-  const registry = answerOf('npm', 'config', 'get', 'registry');
-  if (registry) environment.NPM_CONFIG_REGISTRY = registry;
+  for (const name of ['registry', 'cafile']) {
+    const value = answerOf('npm', 'config', 'get', name);
+    if (value && value !== 'null') keep(`NPM_CONFIG_${name.toUpperCase()}`, value);
+  }
   return environment;
 }
 
-function copyInto(root: string, file: string): void {
-  mkdirSync(join(root, dirname(file)), { recursive: true });
-  rmSync(join(root, file), { force: true });
-  copyFileSync(file, join(root, file));
+function copyInto(root: string, file: string, as = file): void {
+  mkdirSync(join(root, dirname(as)), { recursive: true });
+  rmSync(join(root, as), { force: true });
+  copyFileSync(file, join(root, as));
 }
 
 /** Types all blocks into one shell, as a reader does, and returns what each of them printed. */
