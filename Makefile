@@ -108,7 +108,7 @@ certificates: system-certificates packages ## Certificates for the configuration
 	@$(BIN)/tsx tools/certificates.ts
 
 .PHONY: lint
-lint: packages ## Formatting, linting, types, and the documentation's generated tables
+lint: packages ## Formatting, linting, types; the pages' tables, included code, links and line lengths
 	@echo "==> linting"
 	@$(BIN)/biome check .
 	@$(BIN)/tsc -p .
@@ -116,18 +116,24 @@ lint: packages ## Formatting, linting, types, and the documentation's generated 
 	@$(BIN)/tsx tools/consumers-table.ts --check
 	@$(BIN)/tsx tools/metrics-table.ts --check
 	@$(BIN)/tsx tools/istio/copies.ts --check
+	@$(BIN)/tsx tools/docs-lint.ts
 
 .PHONY: lint-workflows
 lint-workflows: .cache/go/actionlint ## Checks the workflows of GitHub Actions
 	@.cache/go/actionlint
 
 .PHONY: format
-format: packages ## Formats the sources, and makes the documentation's tables again
+format: packages ## Formats the sources, and makes the pages' tables and included code again
 	@$(BIN)/biome check --write .
 	@$(BIN)/tsx tools/configuration-table.ts
 	@$(BIN)/tsx tools/consumers-table.ts
 	@$(BIN)/tsx tools/metrics-table.ts
 	@$(BIN)/tsx tools/istio/copies.ts
+	@$(BIN)/tsx tools/docs-lint.ts --fix
+
+.PHONY: try-readme
+try-readme: packages ## Types README's commands in a fresh Debian, as root, and compares what they print (SUITE=trixie)
+	@$(BIN)/tsx tools/try-readme.ts $(if $(SUITE),--suite $(SUITE))
 
 .PHONY: clean
 clean: ## Removes what was built and downloaded

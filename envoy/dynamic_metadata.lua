@@ -20,8 +20,8 @@
 --     inline_string: metadata_exchange_side = "downstream" dofile("/etc/envoy/dynamic_metadata.lua")
 --
 -- What Lua cannot say: an empty list becomes an empty object; nulls inside of objects and at the end of lists vanish.
--- A Struct with a control character (NUL, a line break, a tab) in a key or a string is not written at all: Lua's strings
--- would end at NUL, so that one key could pass for another. The exchange refuses such peers, too.
+-- A Struct with a control character (NUL, a line break, a tab) in a key or a string is not written at all: strings end
+-- at NUL here, so that one key could pass for another. The exchange refuses such peers, too.
 
 local DOWNSTREAM = "envoy.wasm.metadata_exchange.downstream"
 local UPSTREAM = "envoy.wasm.metadata_exchange.upstream"

@@ -5,9 +5,7 @@ import { ROOT } from '../testkit/envoy/binary.ts';
 import { markdown, type Rows } from '../testkit/tables.ts';
 import { generate } from './generated.ts';
 
-/**
- * Makes the README's table of configuration fields from docs/configuration.schema.json, or checks it: see generated.ts.
- */
+/** Makes the table of fields in docs/configure.md from docs/configuration.schema.json, or checks it: see generated.ts. */
 
 const SCHEMA = 'docs/configuration.schema.json';
 
@@ -27,4 +25,4 @@ function rows(schema: Schema, prefix = ''): Rows {
 
 const schema = JSON.parse(readFileSync(join(ROOT, SCHEMA), 'utf8'));
 const table = markdown([['field', 'what it says', 'default'], ...rows(schema)]);
-generate('README.md', 'configuration', SCHEMA, table);
+generate('docs/configure.md', 'configuration', SCHEMA, table);

@@ -7,7 +7,7 @@ import { CONSUMERS, type Consumer, OLDEST } from './consumers.ts';
 import { generate } from './generated.ts';
 
 /**
- * Makes the table of docs/consumers.md from tools/consumers.ts, or checks it: see generated.ts. A row must not say what
+ * Makes the table of docs/consume.md from tools/consumers.ts, or checks it: see generated.ts. A row must not say what
  * nobody runs: what it tells users to write stands in its folder, and a test proves it.
  */
 
@@ -43,4 +43,4 @@ for (const problem of found) console.error(`tools/consumers.ts: ${problem}`);
 if (found.length > 0) process.exitCode = 1;
 
 const header = ['consumer', 'peer', 'from', 'what to write', 'where it stands', 'since', 'to know'];
-generate('docs/consumers.md', 'consumers', 'tools/consumers.ts', markdown([header, ...CONSUMERS.map(row)]));
+generate('docs/consume.md', 'consumers', 'tools/consumers.ts', markdown([header, ...CONSUMERS.map(row)]));

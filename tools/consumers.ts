@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /**
- * Who can use what the exchange learned. docs/consumers.md shows this as a table. Each row has a test of its own under
+ * Who can use what the exchange learned. docs/consume.md shows this as a table. Each row has a test of its own under
  * test/envoy/consumers, which runs the folder's configuration on the oldest and the newest Envoy.
  */
 
@@ -44,7 +44,7 @@ export const CONSUMERS: Consumer[] = [
     from: 'both',
     write: [`%DYNAMIC_METADATA(${DOWNSTREAM}:WORKLOAD_NAME)%`, `%CEL(filter_state['wasm.${DOWNSTREAM}'].NAMESPACE)%`],
     place: PLACES.anywhere,
-    caveat: 'Unknown is `-`. A peer’s line breaks make lines of their own: JSON is safe.',
+    caveat: 'Unknown is `-`.',
   },
   {
     id: 'log-json',
@@ -81,8 +81,7 @@ export const CONSUMERS: Consumer[] = [
     from: 'both',
     write: [`filter_state_objects_to_log: [wasm.${DOWNSTREAM}]`],
     place: PLACES.anywhere,
-    caveat:
-      'All dynamic metadata goes with each entry, unasked. Filter state comes as the bytes of the Struct in an Any.',
+    caveat: 'All dynamic metadata is sent with each entry. Filter state comes as the bytes of the Struct in an Any.',
   },
   {
     id: 'metrics',
@@ -96,7 +95,7 @@ export const CONSUMERS: Consumer[] = [
     ],
     place: PLACES.anywhere,
     since: '1.37',
-    caveat: 'Envoy calls this logger work in progress. Unknown is empty. Every new value is a new metric, for good.',
+    caveat: 'Envoy calls this logger work in progress. Unknown is empty. Every new value is a new metric: see below.',
   },
   {
     id: 'log-filter-metadata',
@@ -106,7 +105,7 @@ export const CONSUMERS: Consumer[] = [
     from: 'dynamic metadata',
     write: ['metadata_filter:', 'match_if_key_not_found: false'],
     place: PLACES.anywhere,
-    caveat: 'Without `match_if_key_not_found: false` requests of the unknown are logged too.',
+    caveat: 'Without `match_if_key_not_found: false` requests of unknown peers are logged too.',
   },
   {
     id: 'log-filter-expression',
@@ -125,7 +124,7 @@ export const CONSUMERS: Consumer[] = [
     from: 'dynamic metadata',
     write: ['sourced_metadata:', `filter: ${DOWNSTREAM}`, 'path: [{ key: NAMESPACE }]'],
     place: PLACES['after the bridge'],
-    caveat: 'A claim: allow by certificate first, then refine.',
+    caveat: 'A claim: check the certificate first.',
   },
   {
     id: 'rbac-app',
@@ -135,7 +134,7 @@ export const CONSUMERS: Consumer[] = [
     from: 'dynamic metadata',
     write: ['path: [{ key: LABELS }, { key: app }]'],
     place: PLACES['after the bridge'],
-    caveat: 'The same.',
+    caveat: 'A claim: check the certificate first.',
   },
   {
     id: 'rbac-id',
@@ -145,7 +144,7 @@ export const CONSUMERS: Consumer[] = [
     from: 'filter state',
     write: [`filter_state: { key: wasm.${DOWNSTREAM}_id, string_match: { exact: example-node } }`],
     place: PLACES['after, for requests'],
-    caveat: 'The same. Only the id can be matched so: of the metadata this matcher would see the bytes.',
+    caveat: 'A claim: check the certificate first. Only the id can be matched so: of a Struct this matcher sees bytes.',
   },
   {
     id: 'rbac-condition',
@@ -155,7 +154,7 @@ export const CONSUMERS: Consumer[] = [
     from: 'filter state',
     write: ['condition:', `const_expr: { string_value: wasm.${DOWNSTREAM} }`],
     place: PLACES['after, for requests'],
-    caveat: 'The same. Envoy takes the parsed expression only, not its text.',
+    caveat: 'A claim: check the certificate first. Envoy takes only the parsed expression, not its text.',
   },
   {
     id: 'rbac-shadow',
@@ -174,8 +173,7 @@ export const CONSUMERS: Consumer[] = [
     from: 'filter state',
     write: ['HttpAttributesCelMatchInput', 'xds.type.matcher.v3.CelMatcher'],
     place: PLACES['after, for requests'],
-    caveat:
-      'The parsed expression only. An expression over a peer that is not there does not match. Route tables refuse this input.',
+    caveat: 'Only the parsed expression. It does not match if the peer is unknown. Route tables refuse this input.',
   },
   {
     id: 'rate-limit-app',
@@ -185,7 +183,7 @@ export const CONSUMERS: Consumer[] = [
     from: 'dynamic metadata',
     write: ['source: DYNAMIC', `metadata_key: { key: ${DOWNSTREAM}, path: [{ key: LABELS }, { key: app }] }`],
     place: PLACES['after the bridge'],
-    caveat: 'Who has no such field makes no descriptor: the default bucket must hold the unknown.',
+    caveat: 'A peer without this field makes no descriptor: the default bucket must take it.',
   },
   {
     id: 'rate-limit-expression',
@@ -195,7 +193,7 @@ export const CONSUMERS: Consumer[] = [
     from: 'filter state',
     write: [`text: filter_state['wasm.${DOWNSTREAM}'].NAMESPACE`],
     place: PLACES['after, for requests'],
-    caveat: 'The same.',
+    caveat: 'A peer without this field makes no descriptor: the default bucket must take it.',
   },
   {
     id: 'authz-grpc',
@@ -205,7 +203,7 @@ export const CONSUMERS: Consumer[] = [
     from: 'dynamic metadata',
     write: [`metadata_context_namespaces: [${DOWNSTREAM}]`],
     place: PLACES['after the bridge'],
-    caveat: 'The server gets the whole Struct; nothing at all if the peer is unknown.',
+    caveat: 'The authorisation server gets the whole Struct, or nothing if the peer is unknown.',
   },
   {
     id: 'authz-http',
@@ -218,7 +216,7 @@ export const CONSUMERS: Consumer[] = [
       'allowed_headers: { patterns: [{ exact: x-caller-namespace }] }',
     ],
     place: PLACES['after the bridge'],
-    caveat: 'A header mutation before it makes a header, and takes away what the client sent under that name.',
+    caveat: 'A header mutation filter before it makes the header, and removes what the client sent under its name.',
   },
   {
     id: 'ext-proc-request',
@@ -228,7 +226,7 @@ export const CONSUMERS: Consumer[] = [
     from: 'filter state',
     write: ['request_attributes:', `filter_state['wasm.${DOWNSTREAM}'].WORKLOAD_NAME`],
     place: PLACES['after, for requests'],
-    caveat: 'Attributes come under the text of the expression.',
+    caveat: 'The attribute’s name is the text of the expression.',
   },
   {
     id: 'ext-proc-response',
@@ -238,7 +236,7 @@ export const CONSUMERS: Consumer[] = [
     from: 'filter state',
     write: ['response_attributes:', `filter_state['wasm.${UPSTREAM}'].WORKLOAD_NAME`],
     place: PLACES['before, for responses'],
-    caveat: 'The same.',
+    caveat: 'The attribute’s name is the text of the expression.',
   },
   {
     id: 'ext-proc-metadata',
@@ -248,7 +246,7 @@ export const CONSUMERS: Consumer[] = [
     from: 'dynamic metadata',
     write: [`metadata_options: { forwarding_namespaces: { untyped: [${DOWNSTREAM}] } }`],
     place: PLACES['after the bridge'],
-    caveat: 'For responses before them.',
+    caveat: 'For responses: before the exchange and its bridge.',
   },
   {
     id: 'trace-metadata',
@@ -258,7 +256,7 @@ export const CONSUMERS: Consumer[] = [
     from: 'dynamic metadata',
     write: [`metadata_key: { key: ${DOWNSTREAM}, path: [{ key: WORKLOAD_NAME }] }`],
     place: PLACES.anywhere,
-    caveat: '`default_value` is for the unknown; without it there is no tag.',
+    caveat: 'Unknown is `default_value`; without one there is no tag.',
   },
   {
     id: 'trace-value',
@@ -269,7 +267,7 @@ export const CONSUMERS: Consumer[] = [
     write: [`value: "%CEL(filter_state['wasm.${DOWNSTREAM}'].LABELS.app)%"`],
     place: PLACES.anywhere,
     since: '1.37',
-    caveat: 'No tag for the unknown.',
+    caveat: 'Unknown: no tag.',
   },
   {
     id: 'request-header-route',
@@ -282,7 +280,7 @@ export const CONSUMERS: Consumer[] = [
       `header: { key: x-called-by-app, value: "%CEL(filter_state['wasm.${DOWNSTREAM}'].LABELS.app)%" }`,
     ],
     place: PLACES['in the route'],
-    caveat: 'Without the removal a client’s own header would stay, beside the true one, or alone.',
+    caveat: 'Remove the client’s own header first: where the peer is unknown it would stay.',
   },
   {
     id: 'request-header-filter',
@@ -295,7 +293,7 @@ export const CONSUMERS: Consumer[] = [
       `header: { key: x-called-by, value: "%DYNAMIC_METADATA(${DOWNSTREAM}:WORKLOAD_NAME)%" }`,
     ],
     place: PLACES['after the bridge'],
-    caveat: 'The same.',
+    caveat: 'Remove the client’s own header first: where the peer is unknown it would stay.',
   },
   {
     id: 'response-header-route',
@@ -305,8 +303,7 @@ export const CONSUMERS: Consumer[] = [
     from: 'dynamic metadata',
     write: [`header: { key: x-you-are, value: "%DYNAMIC_METADATA(${DOWNSTREAM}:WORKLOAD_NAME)%" }`],
     place: PLACES['in the route'],
-    caveat:
-      'Line breaks are not escaped, see below. Not for the server as peer: the router adds these before filters see the response.',
+    caveat: 'Not for the server as peer: the router adds these before filters see the response.',
   },
   {
     id: 'response-header-filter',
@@ -319,7 +316,7 @@ export const CONSUMERS: Consumer[] = [
       `header: { key: x-answered-by-version, value: "%CEL(filter_state['wasm.${UPSTREAM}'].LABELS.version)%" }`,
     ],
     place: PLACES['before the bridge'],
-    caveat: 'Line breaks are not escaped, see below. From filter state, before the exchange is enough.',
+    caveat: 'From filter state, before the exchange is enough.',
   },
   {
     id: 'route-filter-state',
@@ -329,8 +326,7 @@ export const CONSUMERS: Consumer[] = [
     from: 'filter state',
     write: [`filter_state: [{ key: wasm.${DOWNSTREAM}_id, string_match: { prefix: example- } }]`],
     place: PLACES['in the route'],
-    caveat:
-      'By the id only. The exchange removes headers, so that the route is chosen after it, also if it was before.',
+    caveat: 'By the id only. The exchange removes headers, so Envoy chooses the route again after it.',
   },
   {
     id: 'route-metadata',
@@ -341,7 +337,7 @@ export const CONSUMERS: Consumer[] = [
     write: ['dynamic_metadata:', 'handle:clearRouteCache()'],
     place: PLACES['in the route'],
     caveat:
-      'Needs a filter after the bridge that clears the route cache: a Lua filter asks for its route before it runs, and so chooses too early.',
+      'Needs a filter after the bridge that clears the route cache, because a Lua filter chooses its route before it runs.',
   },
   {
     id: 'lua-request',
@@ -351,7 +347,7 @@ export const CONSUMERS: Consumer[] = [
     from: 'both',
     write: [`info:dynamicMetadata():get("${DOWNSTREAM}")`, `info:filterState():get("wasm.${DOWNSTREAM}_id")`],
     place: PLACES['after the bridge'],
-    caveat: '`nil` for the unknown. Filter state gives the bytes of the Struct.',
+    caveat: 'Unknown is `nil`. Filter state gives the bytes of the Struct.',
   },
   {
     id: 'lua-response',
@@ -361,7 +357,7 @@ export const CONSUMERS: Consumer[] = [
     from: 'both',
     write: [`info:dynamicMetadata():get("${UPSTREAM}")`, `info:filterState():get("wasm.${UPSTREAM}_id")`],
     place: PLACES['before the bridge'],
-    caveat: 'The same.',
+    caveat: 'Unknown is `nil`. Filter state gives the bytes of the Struct.',
   },
   {
     id: 'wasm-request',
@@ -371,7 +367,7 @@ export const CONSUMERS: Consumer[] = [
     from: 'filter state',
     write: [`'${DOWNSTREAM}_id'`, `'filter_state\\0wasm.${DOWNSTREAM}\\0LABELS\\0app'`],
     place: PLACES['after, for requests'],
-    caveat: 'A path of `proxy_get_property`. NotFound for the unknown.',
+    caveat: 'A path of `proxy_get_property`. Unknown is NotFound.',
   },
   {
     id: 'wasm-response',
@@ -381,7 +377,7 @@ export const CONSUMERS: Consumer[] = [
     from: 'filter state',
     write: [`'${UPSTREAM}_id'`, `'filter_state\\0wasm.${UPSTREAM}\\0LABELS\\0app'`],
     place: PLACES['before, for responses'],
-    caveat: 'The same.',
+    caveat: 'A path of `proxy_get_property`. Unknown is NotFound.',
   },
 ];
 

@@ -55,4 +55,4 @@ function table(): string {
 }
 
 generateFile('assembly/metrics/table.ts', SOURCE, module());
-generate('README.md', 'metrics', SOURCE, table());
+generate('docs/observe.md', 'metrics', SOURCE, table());

@@ -18,7 +18,7 @@ export const OLDEST_AND_NEWEST = [...new Set([versions[0], versions.at(-1)])].ma
   (version) => [version ?? process.env.ENVOY, version] as const,
 );
 
-/** The name of the test that proves a row of docs/consumers.md: every row has one. */
+/** The name of the test that proves a row of docs/consume.md: every row has one. */
 export function row(id: string): string {
   const { consumer: name, peer, from } = consumer(id);
   const sides = peer === 'both' ? 'client and server' : peer;

@@ -4,7 +4,7 @@ import { Processor } from '../../../envoy/consumers/servers/processor.ts';
 import type { Bootstrap } from '../../../testkit/envoy/process.ts';
 import { changeFilters, Example, isBridge, NODE_ID, OLDEST_AND_NEWEST } from '../../support/consumers.ts';
 
-/** docs/chain.md: what a filter knows depends on where it stands, and on whether it needs the bridge. */
+/** docs/consume.md: what a filter knows depends on where it stands, and on whether it needs the bridge. */
 
 function withoutBridge(config: Bootstrap): void {
   changeFilters(config, (filters) => filters.filter((each) => !isBridge(each)));
