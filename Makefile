@@ -79,6 +79,10 @@ bench: system-bench packages envoy $(BUILT) build/bench/empty.wasm build/bench/f
 .PHONY: build
 build: packages $(BUILT) ## The module: build/metadata_exchange.wasm
 
+.PHONY: size
+size: packages $(MODULE) ## How many bytes each room of the module takes, beside its budget
+	@$(BIN)/tsx tools/size.ts
+
 .PHONY: image
 image: packages $(BUILT) ## The module as a container image for Istio: build/image
 ##   SOURCE_URL=url   where the sources are, for the labels

@@ -17,6 +17,7 @@ export interface Metric {
   help: string;
 }
 
+const ASCII = '../memory/ascii';
 const SOURCE = 'assembly/metrics/metrics.json';
 
 export const METRICS: Metric[] = JSON.parse(readFileSync(join(ROOT, SOURCE), 'utf8'));
@@ -32,7 +33,7 @@ function module(): string {
   return `// SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
-import { Ascii } from '../memory/ascii';
+import { Ascii } from '${ASCII}';
 
 // Made by \`make format\` from ${SOURCE}: change that.
 

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import { MODULE, ROOT } from '../testkit/envoy/binary.ts';
+import { columns } from '../testkit/tables.ts';
+import { readModule } from '../testkit/wasm.ts';
+
+/**
+ * `make size`: how many bytes each room of the module takes, beside what it may take. The compiler puts small functions
+ * into those that call them: a room is charged for what it calls often.
+ */
+
+/** The budget of each room in bytes. A feature that needs more says so here, and why in CHANGELOG.md. */
+export const BUDGETS: Record<string, number> = {
+  'streams and http': 5_000,
+  peers: 3_500,
+  own: 5_500,
+  config: 5_000,
+  metrics: 500,
+  wire: 11_500,
+  host: 1_500,
+  memory: 5_000,
+  'texts, tables, the rest': 12_000,
+};
+
+export interface Part {
+  room: string;
+  bytes: number;
+  budget: number;
+}
+
+/** The rooms of the module as it is released, by the names of a second build with the same options. */
+export function sizes(): Part[] {
+  const folder = mkdtempSync(join(tmpdir(), 'size-'));
+  const found: Record<string, number> = Object.fromEntries(Object.keys(BUDGETS).map((room) => [room, 0]));
+  try {
+    const outFile = join(folder, 'named.wasm');
+    const options = ['--target', 'release', '--debug', '--outFile', relative(ROOT, outFile)];
+    execFileSync(join(ROOT, 'tools/asc'), options, { cwd: ROOT });
+    for (const { name, codeAt, end } of readModule(readFileSync(outFile)).functions) {
+      const room = /^assembly\/(\w+)\//.exec(name)?.[1];
+      // What is called from outside, and the module's start, have no name of this form.
+      if (room) found[room in found ? room : 'streams and http'] += end - codeAt;
+    }
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+  const functions = Object.values(found).reduce((sum, bytes) => sum + bytes, 0);
+  found['texts, tables, the rest'] = readFileSync(MODULE).length - functions;
+  return Object.entries(found).map(([room, bytes]) => ({ room, bytes, budget: BUDGETS[room] }));
+}
+
+if (process.argv[1] === import.meta.filename) {
+  const parts = sizes();
+  const total = parts.reduce((sum, { bytes }) => sum + bytes, 0);
+  const rows = parts.map(({ room, bytes, budget }) => [room, String(bytes), String(budget)]);
+  console.log(columns([['room', 'bytes', 'budget'], ...rows, ['all', String(total), '']], 'lrr'));
+  const over = parts.filter(({ bytes, budget }) => bytes > budget);
+  for (const { room, bytes, budget } of over) console.error(`${room} takes ${bytes} bytes, its budget is ${budget}`);
+  process.exitCode = over.length > 0 ? 1 : 0;
+}
