@@ -80,7 +80,7 @@ bench: system-bench packages envoy $(BUILT) build/bench/empty.wasm build/bench/f
 build: packages $(BUILT) ## The module: build/metadata_exchange.wasm
 
 .PHONY: size
-size: packages $(MODULE) ## How many bytes each room of the module takes, beside its budget
+size: packages $(MODULE) ## How many bytes each room of the module takes beside its budget, and how much memory a VM has
 	@$(BIN)/tsx tools/size.ts
 
 .PHONY: image

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, posix } from 'node:path';
 import { ROOT } from '../testkit/envoy/binary.ts';
 import { markdown } from '../testkit/tables.ts';
 import { CONSUMERS, type Consumer, OLDEST } from './consumers.ts';
@@ -19,7 +19,7 @@ const tests = readdirSync(join(ROOT, TESTS))
 
 /** Why a row is not to be believed; nothing if it is. */
 function problems({ id, folder, write }: Consumer): string[] {
-  const files = ['envoy.yaml', 'reader.ts'].map((file) => join(ROOT, 'envoy/consumers', folder, file));
+  const files = ['envoy.yaml', 'server.yaml', 'reader.ts'].map((file) => join(ROOT, 'envoy/consumers', folder, file));
   const shown = files
     .filter((file) => existsSync(file))
     .map((file) => readFileSync(file, 'utf8'))
@@ -34,7 +34,7 @@ function problems({ id, folder, write }: Consumer): string[] {
 function row({ consumer, folder, peer, from, write, place, since, caveat }: Consumer): string[] {
   const source = from === 'both' ? 'either' : from;
   const code = write.map((text) => `\`${text}\``).join('<br>');
-  const name = `[${consumer}](../envoy/consumers/${folder})`;
+  const name = `[${consumer}](${posix.join('../envoy/consumers', folder)})`;
   return [name, peer, source, code, place, since ?? OLDEST, caveat ?? ''];
 }
 

@@ -22,7 +22,7 @@ export interface Consumer {
   /** What its test calls it by. */
   id: string;
   consumer: string;
-  /** The folder under envoy/consumers that shows it. */
+  /** The folder that shows it, seen from envoy/consumers. */
   folder: string;
   /** Which side is the peer. */
   peer: 'client' | 'server' | 'both';
@@ -155,6 +155,16 @@ export const CONSUMERS: Consumer[] = [
     write: ['condition:', `const_expr: { string_value: wasm.${DOWNSTREAM} }`],
     place: PLACES['after, for requests'],
     caveat: 'A claim: check the certificate first. Envoy takes only the parsed expression, not its text.',
+  },
+  {
+    id: 'rbac-verdict',
+    consumer: 'RBAC, by the verdict',
+    folder: '../verify-peer',
+    peer: 'client',
+    from: 'both',
+    write: [`key: wasm.${DOWNSTREAM}_verified`, 'string_match: { exact: verified }', 'path: [{ key: NAMESPACE }]'],
+    place: PLACES['after the bridge'],
+    caveat: 'The one safe rule: a claim that the certificate proves. Needs `verify_peer`, and mTLS.',
   },
   {
     id: 'rbac-shadow',

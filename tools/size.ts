@@ -4,12 +4,16 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { MODULE, ROOT } from '../testkit/envoy/binary.ts';
+import { Host } from '../testkit/host/host.ts';
+import { NODE } from '../testkit/host/node.ts';
+import { METADATA } from '../testkit/http.ts';
+import { struct } from '../testkit/struct.ts';
 import { columns } from '../testkit/tables.ts';
 import { readModule } from '../testkit/wasm.ts';
 
 /**
- * `make size`: how many bytes each room of the module takes, beside what it may take. The compiler puts small functions
- * into those that call them: a room is charged for what it calls often.
+ * `make size`: how many bytes each room of the module takes, beside what it may take, and how much memory a VM has. The
+ * compiler puts small functions into those that call them: a room is charged for what it calls often.
  */
 
 /** The budget of each room in bytes. A feature that needs more says so here, and why in CHANGELOG.md. */
@@ -52,11 +56,35 @@ export function sizes(): Part[] {
   return Object.entries(found).map(([room, bytes]) => ({ room, bytes, budget: BUDGETS[room] }));
 }
 
+/** Memory of a VM with so many peers of 600 bytes of Struct each in its cache, and so many open streams; in bytes. */
+function memory(peers: number, streams: number): number {
+  const host = new Host({ 'xds.node': NODE });
+  const root = host.configure(JSON.stringify({ max_peer_cache_size: peers })) as number;
+  for (let i = 0; i < peers; i++) {
+    const peer = struct.header({ NAME: `peer-${i}`, TEXT: 'x'.repeat(570) });
+    host.stream(root).onRequest([METADATA, peer]).onResponse().end();
+  }
+  for (let i = 0; i < streams; i++) host.stream(root).onRequest();
+  host.pass(1);
+  const kept = host.metrics['metadata_exchange.cache_entries'];
+  if (kept !== peers) throw new Error(`${kept} of ${peers} peers are in the cache`);
+  return host.memorySize();
+}
+
 if (process.argv[1] === import.meta.filename) {
   const parts = sizes();
   const total = parts.reduce((sum, { bytes }) => sum + bytes, 0);
   const rows = parts.map(({ room, bytes, budget }) => [room, String(bytes), String(budget)]);
   console.log(columns([['room', 'bytes', 'budget'], ...rows, ['all', String(total), '']], 'lrr'));
+  const inMegabytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+  const cases: [string, number, number][] = [
+    ['no cache', 0, 0],
+    ['500 peers, the default', 500, 0],
+    ['4,096 peers, the most', 4096, 0],
+    ['no cache, 131,072 open streams, the most', 0, 131_072],
+  ];
+  const vms = cases.map(([what, peers, streams]) => [what, inMegabytes(memory(peers, streams))]);
+  console.log(`\n${columns([['memory of a VM', ''], ...vms], 'lr')}`);
   const over = parts.filter(({ bytes, budget }) => bytes > budget);
   for (const { room, bytes, budget } of over) console.error(`${room} takes ${bytes} bytes, its budget is ${budget}`);
   process.exitCode = over.length > 0 ? 1 : 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { once } from 'node:events';
 import http2 from 'node:http2';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { expectPeer, learnedOf } from '../../testkit/access_log.ts';
 import { MODULE, testedVersions } from '../../testkit/envoy/binary.ts';
@@ -17,6 +18,9 @@ const FROM_PEER = [METADATA, PEER_HEADER, ID, PEER_ID];
 const OWN_HEADERS = { [METADATA]: [OWN_HEADER], [ID]: [OWN_ID] };
 const node = { id: OWN_ID, metadata: { 'istio.io/metadata': OWN } };
 const stat = (envoy: Envoy, name: string) => envoy.stat(`wasmcustom.metadata_exchange.${name}`);
+
+/** How many VMs there are. */
+const ACTIVE = 'wasm.envoy.wasm.runtime.v8.active';
 
 /** Keeps every request, for a minute: nothing comes back before its client gives up. */
 const KEEPING = {
@@ -112,9 +116,13 @@ describe.each(TESTED)('streams, Envoy %s', (_, version) => {
     };
     await peers();
     await settled('at first');
+    const vms = await envoy.stat(ACTIVE);
     for (let n = 1; n <= 3; n++) {
       await mesh.update(generation(n));
       await peers();
+      await envoy.until('the old VMs have ended', async () => (await envoy.stat(ACTIVE)) === vms);
+      // The new ones count their configurations at their first tick.
+      await sleep(1500);
       await settled(`after upgrade ${n}`);
       await envoy.until('peers of ended VMs are gone', async () => (await stat(envoy, 'cache_entries')) <= 2);
     }
