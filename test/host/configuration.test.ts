@@ -94,6 +94,10 @@ describe('what is refused, and what its author reads in the log', () => {
     ['{"headers": {"id": ":path"}}', 'byte 19: headers.id: is not a valid header name'],
     ['{"headers": {"id": "größe"}}', 'byte 19: headers.id: is not a valid header name'],
     ['{"headers": {"id": "a\\r\\nb: c"}}', 'byte 19: headers.id: is not a valid header name'],
+    ...['baggage', 'Cookie', 'set-cookie', 'authorization', 'traceparent', 'x-request-id'].map((name) => [
+      `{"headers": {"id": "${name}"}}`,
+      'byte 19: headers.id: is a header that has another use',
+    ]),
     ['{"headers": {"id": "Content-Length"}}', 'byte 19: headers.id: is a header that has another use'],
     [
       '{"headers": {"id": "x-a", "metadata": "X-A"}}',

@@ -73,6 +73,15 @@ describe("Istio's dialect", () => {
     expect(metadataOf({ metadata: { ...FLAT, LABELS } }, config).LABELS).toEqual(expected);
   });
 
+  test('a label that is asked for twenty times is sent once, and a hundred labels are sent', () => {
+    const team = 't'.repeat(500);
+    const twenty = { dialect: 'istio', additional_labels: Array(20).fill('team') };
+    expect(metadataOf({ metadata: { NAME: 'a', LABELS: { team } } }, twenty)).toEqual({ NAME: 'a', LABELS: { team } });
+    const labels = Object.fromEntries(Array.from({ length: 100 }, (_, i) => [`label-${i}`, `${i}`]));
+    const hundred = { dialect: 'istio', additional_labels: Object.keys(labels) };
+    expect(metadataOf({ metadata: { NAME: 'a', LABELS: labels } }, hundred).LABELS).toEqual(labels);
+  });
+
   test.each([
     ['kubernetes://apis/batch/v1/namespaces/default/jobs/reviews-v1', `${PREFIX}/default/jobs/reviews-v1`],
     ['x/cronjobs/reviews-v1', `${PREFIX}/default/cronjobs/reviews-v1`],

@@ -78,6 +78,13 @@ describe('what a proxy says of itself', () => {
     },
   );
 
+  test('no id that is larger than a header may be: every peer would drop it', () => {
+    const { headers, complaints } = sent(node({ id: 'i'.repeat(8193) }));
+    expect(headers).toEqual({});
+    expect(complaints[0]).toContain('the id of the node is not sent, since it is larger than max_header_size: ');
+    expect(sent(node({ id: 'i'.repeat(8192) })).headers[ID]).toHaveLength(8192);
+  });
+
   test('no value without a JSON form, which costs nothing but itself', () => {
     const good = struct.write({ a: 1, c: { d: 2 } });
     const notANumber = Buffer.from('0a0e0a0162120911000000000000f87f', 'hex');

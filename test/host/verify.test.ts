@@ -61,6 +61,22 @@ describe('mark', () => {
     expect(learned(mark, claim)).toEqual(known('mismatch', 1));
   });
 
+  test.each(['defaul', 'defaultx', 'xdefault', 'default\u00e9', 'DEFAULT'])(
+    'a namespace that only resembles the proven one is a mismatch: %s',
+    (namespace) => {
+      expect(learned(mark, { ...CLAIM, NAMESPACE: namespace })).toEqual(known('mismatch', 1));
+      expect(learned(mark, { ...CLAIM, SERVICE_ACCOUNT: `reviews${namespace}` })).toEqual(known('mismatch', 1));
+    },
+  );
+
+  test.each(['local', 'er.local', 'xcluster.local', 'cluster', 'cluster.locale', 'CLUSTER.LOCAL'])(
+    'a trust domain that only resembles the peer’s is another one: %s',
+    (domain) => {
+      expect(learned({ mode: 'mark', trust_domains: [domain] }, CLAIM)).toEqual(known('mismatch', 1));
+      expect(learned(mark, CLAIM, { own: `spiffe://${domain}/ns/own/sa/own` })).toEqual(known('mismatch', 1));
+    },
+  );
+
   test('who claims nothing that can be compared is unverified', () => {
     expect(learned(mark, { NAME: 'reviews', NAMESPACE: '' })).toEqual(known('unverified'));
   });
