@@ -4,7 +4,7 @@
 import { Config } from './config/config';
 import * as lists from './config/lists';
 import { BAGGAGE, has, ISTIO_HEADERS, Lists, Method } from './config/lists';
-import { hasSeveralWays } from './config/ways';
+import { hasReaders, hasSeveralWays } from './config/ways';
 import { REQUEST_HEADERS, RESPONSE_HEADERS } from './host/abi';
 import { ABSENT, Message } from './host/headers';
 import {
@@ -25,7 +25,7 @@ import { isOurs } from './own/values';
 import { newPeerHeaders } from './peers/headers';
 import { findPeer } from './peers/methods';
 import { CLIENT, newPeer, SERVER } from './peers/peer';
-import { clearPublished, isPublished, publish } from './peers/publish';
+import { clearPublished, isPublished, isServerPublished, publish } from './peers/publish';
 import { ANSWERED, EARLIER, HAD_ID, HAD_METADATA, isAnswered, LOOKED, note, recall } from './runs';
 
 /**
@@ -81,12 +81,15 @@ export function onRequestHeaders(stream: HttpStream, headerCount: u32): void {
   headers.clear();
   if (looks) headers.read(message, config);
   const isForeign = looks && headers.areThere() && !isOurs(headers.metadata) && !isOurs(headers.id);
-  let flags = isForeign ? 0 : recall(config, looks && !severalWays);
+  // Who knows nothing of clients, and has nobody beside it who does, needs no note of its first run.
+  const writesBaggage = has(lists.upstreamPropagation, BAGGAGE);
+  const isNoted = lists.downstreamDiscovery != null || looks || writesBaggage || hasReaders(config);
+  let flags = isForeign || !isNoted ? 0 : recall(config, looks && !severalWays);
   const tells = isToldBy(lists.upstreamPropagation);
-  if (flags & EARLIER) {
-    // Its response is not the one that this run will get.
+  if (flags & EARLIER || (!isNoted && isServerPublished())) {
+    // A server that an earlier run heard is not the one that will answer this run.
     clearPublished(SERVER);
-  } else {
+  } else if (isNoted) {
     if (looks) flags = LOOKED | flagsOf();
     const isKnown = learnClient(lists, config, severalWays);
     const isSaid = isKnown && !severalWays && flags == (LOOKED | HAD_METADATA | HAD_ID);
@@ -99,7 +102,7 @@ export function onRequestHeaders(stream: HttpStream, headerCount: u32): void {
     settleHeader(REQUEST_HEADERS, config.metadataHeader, identity.metadata, sends, headers.metadataFound);
     settleHeader(REQUEST_HEADERS, config.idHeader, identity.id, sends, headers.idFound);
   }
-  if (has(lists.upstreamPropagation, BAGGAGE)) {
+  if (writesBaggage) {
     if (tells) writeOwnBaggage(message, identity.baggage);
     else if (flags & EARLIER) removeOwnBaggage(message);
   }

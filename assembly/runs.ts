@@ -4,8 +4,7 @@
 import { Config } from './config/config';
 import * as properties from './host/properties';
 import { slice } from './memory/slice';
-import { CLIENT } from './peers/peer';
-import { isIdPublished } from './peers/publish';
+import { isClientIdPublished } from './peers/publish';
 
 /**
  * Envoy may run a chain of filters several times on the same request: after an internal redirect, for a filter that
@@ -48,7 +47,7 @@ export function recall(config: Config, infers: bool): u32 {
       note(config, flags);
     }
   }
-  if (infers && !(flags & LOOKED) && isIdPublished(CLIENT)) flags |= EARLIER | LOOKED | HAD_BOTH;
+  if (infers && !(flags & LOOKED) && isClientIdPublished()) flags |= EARLIER | LOOKED | HAD_BOTH;
   return flags;
 }
 

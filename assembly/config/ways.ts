@@ -4,7 +4,7 @@
 import { allocate, release } from '../memory/blocks';
 import { SLICE_SIZE, Slice, sameBytes, slice } from '../memory/slice';
 import { Config } from './config';
-import { BAGGAGE, has } from './lists';
+import { BAGGAGE, has, ISTIO_HEADERS } from './lists';
 
 /**
  * The ways in which the configurations of this VM learn about clients: by which two headers, and whether by baggage. Most
@@ -22,6 +22,26 @@ export class Way {
 /** Where the address of the first way stands. */
 const first = memory.data(4, 4);
 
+/** How many configurations look at the headers of requests: by lists, and by the direction of their listeners. */
+let listReaders: u32 = 0;
+let directionReaders: u32 = 0;
+
+/**
+ * Whether what a stream writes to its request may be looked at by another configuration of this VM in the same chain,
+ * or in a later run of it. Filters of one listener have one direction: those that go by it do what this one does.
+ */
+export function hasReaders(config: Config): bool {
+  return listReaders > 0 || (config.lists != null && directionReaders > 0);
+}
+
+function countReader(config: Config, change: i32): void {
+  const lists = config.lists;
+  if (!lists) directionReaders += change;
+  else if (has(lists.downstreamDiscovery, ISTIO_HEADERS) || has(lists.downstreamPropagation, ISTIO_HEADERS)) {
+    listReaders += change;
+  }
+}
+
 export function firstWay(): Way | null {
   const at = load<usize>(first);
   return at ? changetype<Way>(at) : null;
@@ -35,6 +55,12 @@ export function hasSeveralWays(): bool {
 
 /** Counts one more configuration for its way; false if there is no memory for a new one. */
 export function useWay(config: Config): bool {
+  if (!findWay(config)) return false;
+  countReader(config, 1);
+  return true;
+}
+
+function findWay(config: Config): bool {
   let known = firstWay();
   while (known) {
     if (isWayOf(known, config)) {
@@ -58,6 +84,7 @@ export function useWay(config: Config): bool {
 
 /** A configuration ended: its way goes with the last one. */
 export function leaveWay(config: Config): void {
+  countReader(config, -1);
   // `next` is the first field of a way: where its address stands, and where that of the first one stands, are alike.
   let place = first;
   let way = firstWay();

@@ -7,7 +7,7 @@ import * as properties from '../host/properties';
 import { Slice, slice } from '../memory/slice';
 import { count } from '../metrics/metrics';
 import { MISMATCHES, UNVERIFIED } from '../metrics/table';
-import { Peer, Side } from './peer';
+import { CLIENT, Peer, SERVER, Side } from './peer';
 import * as verdicts from './verify';
 
 /** The one place where a peer is passed on to the other filters, as filter state. */
@@ -17,7 +17,7 @@ const nothing = slice(memory.data(8, 4));
 
 /**
  * Publishes a peer that was found: its Struct, its id and the verdict on both change together. Whether both Struct and
- * id were published.
+ * id were published. A server without an id gets an empty one: by that alone a later run sees that one was heard.
  *
  * `replaces`: whether another peer may have been published on this side before. Then what this one does not say is
  * cleared. Filter state cannot be deleted: a cleared string reads as empty, a cleared Struct as `{}`.
@@ -40,6 +40,7 @@ export function publish(side: Side, peer: Peer, config: Config, replaces: bool):
   if (isStructPublished) properties.set(side.struct, peer.struct);
   else if (replaces) clearText(side.struct);
   if (isIdPublished) properties.set(side.id, peer.id);
+  else if (side == SERVER) properties.set(side.id, nothing);
   else if (replaces) clearText(side.id);
   return isStructPublished && isIdPublished;
 }
@@ -51,9 +52,14 @@ export function isPublished(side: Side): bool {
   );
 }
 
-/** Whether a peer was published on a side with its id. */
-export function isIdPublished(side: Side): bool {
-  return properties.get(side.id, earlier) && earlier.size > 0;
+/** Whether the client was published with its id. */
+export function isClientIdPublished(): bool {
+  return properties.get(CLIENT.id, earlier) && earlier.size > 0;
+}
+
+/** Whether anything was published of a server, which always leaves an id, if an empty one. */
+export function isServerPublished(): bool {
+  return properties.get(SERVER.id, earlier);
 }
 
 /** Clears what an earlier run published on a side. */

@@ -135,6 +135,12 @@ export class Exchange {
     return new Set([...this.roots].map(way)).size > 1;
   }
 
+  /** Whether what a configuration writes to requests may be looked at by another one in the same chain. */
+  private hasReaders({ methods }: Config): boolean {
+    const reads = (lists: Set<Method>) => lists.has('downstream_discovery') || lists.has('downstream_propagation');
+    return [...this.roots].some(({ config }) => (config.methods ? reads(config.methods) : methods !== undefined));
+  }
+
   /** Whether a header is what some configuration sends. */
   private isOurs(value: string | undefined): boolean {
     return !!value && [...this.roots].some(({ own }) => own.metadata === value || own.id === value);
@@ -162,17 +168,21 @@ export class Exchange {
     const discovers = config.methods ? config.discovers : reads ? ['istio_headers'] : [];
     const metadata = looks ? first(headers, config.metadataHeader) : undefined;
     const id = looks ? first(headers, config.idHeader) : undefined;
+    const isNoted = discovers.length > 0 || looks || config.writesBaggage || this.hasReaders(config);
     const isForeign =
       (metadata !== undefined || id !== undefined) && !this.isOurs(metadata) && !this.isOurs(id && firstMember(id));
-    const earlier = isForeign ? undefined : this.recall(stream, looks && !this.severalWays);
+    const earlier = isForeign || !isNoted ? undefined : this.recall(stream, looks && !this.severalWays);
     stream.requested = true;
     stream.methods = methods;
     stream.isLaterRun = earlier !== undefined;
     const tells = sends || config.writesBaggage;
+    if (!isNoted && stream.filterState[`${PEER}upstream_id`]) {
+      for (const part of ['upstream', 'upstream_id', 'upstream_verified']) clear(stream, part);
+    }
     if (earlier) {
       stream.note = earlier;
       for (const part of ['upstream', 'upstream_id', 'upstream_verified']) clear(stream, part);
-    } else {
+    } else if (isNoted) {
       stream.note = { ...NOTHING, looked: looks, hadMetadata: metadata !== undefined, hadId: id !== undefined };
       const found = this.learnClient(stream, headers, discovers);
       const { hadMetadata, hadId } = stream.note;
@@ -247,6 +257,8 @@ export class Exchange {
     };
     for (const [part, value] of Object.entries(parts)) {
       if (value) stream.filterState[PEER + part] = value;
+      // A server always leaves an id, if an empty one.
+      else if (part === 'upstream_id') stream.filterState[PEER + part] = Buffer.alloc(0);
       else if (this.severalWays) clear(stream, part);
     }
     const isAll = parts[side] && parts[`${side}_id`] && found.method === 'istio_headers';
