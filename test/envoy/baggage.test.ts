@@ -7,8 +7,8 @@ import { PEER, PEER_HEADER, PEER_ID, ProxyStand } from '../support/proxy_stand.t
 /** Who a client is, as W3C baggage with Istio's keys says it. */
 
 const BAGGAGE = [
-  'k8s.deployment.name=reviews-v1,k8s.namespace.name=default,k8s.cluster.name=Kubernetes',
-  'service.name=reviews,service.version=v1,app.name=reviews,app.version=v1,k8s.instance.name=reviews-v1-7f6d',
+  'k8s.deployment.name=reviews-v1,service.name=reviews,service.version=v1',
+  'k8s.namespace.name=default,k8s.cluster.name=Kubernetes,k8s.instance.name=reviews-v1-7f6d',
 ].join(',');
 const SAID = {
   NAME: 'reviews-v1-7f6d',

@@ -52,6 +52,13 @@ export const NODES = [
     },
     locality: { region: 'a-region', zone: 'a-zone' },
   }),
+  node({
+    id: 'twins',
+    metadata: {
+      WORKLOAD_NAME: 'w',
+      LABELS: { app: 'a', 'service.istio.io/canonical-name': 'a', 'service.istio.io/canonical-revision': '1' },
+    },
+  }),
 ];
 
 const METADATA_NAMES = [
@@ -180,6 +187,7 @@ function anyHeaders(random: Random): HeaderPair[] {
 const BAGGAGE_KEYS = [
   ...['k8s.deployment.name', 'k8s.pod.name', 'k8s.namespace.name', 'k8s.cluster.name', 'k8s.instance.name'],
   ...['service.name', 'service.version', 'app.name', 'app.version', 'other', 'k8s.cronjob.name', ''],
+  ...['cloud.region', 'cloud.availability_zone'],
 ];
 
 function anyBaggage(random: Random): string {
