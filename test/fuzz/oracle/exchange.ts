@@ -60,8 +60,9 @@ export function ownOf(node: Uint8Array | undefined, config: Config): Own | undef
   const value = kindOf(read.value);
   const keyed = value.kind === 5 ? value.content : undefined;
   const labels = (config.fields.additional_labels as string[] | undefined) ?? [];
-  const flat = native(node, labels);
-  const chosenStruct = config.fields.dialect === 'istio' ? (flat ?? keyed) : (keyed ?? flat);
+  const isIstio = config.fields.dialect === 'istio';
+  const flat = native(node, labels, isIstio && !keyed);
+  const chosenStruct = isIstio ? (flat ?? keyed) : (keyed ?? flat);
   const struct = chosenStruct && canonical(chosenStruct);
   return {
     // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what no header can carry
