@@ -30,6 +30,7 @@ import {
 /** Methods. */
 export const ISTIO_HEADERS: u32 = 1;
 export const BAGGAGE: u32 = 2;
+export const ENDPOINT_METADATA: u32 = 3;
 
 @unmanaged
 export class Method {
@@ -136,11 +137,13 @@ function readMethod(method: Method, list: u32): bool {
 function methodOf(): u32 {
   if (isNamed('istio_headers')) return ISTIO_HEADERS;
   if (isText(key, 'baggage')) return BAGGAGE;
+  if (isNamed('endpoint_metadata')) return ENDPOINT_METADATA;
   return 0;
 }
 
 /** Why a method may not stand in a list, or 0. */
 function problemOf(kind: u32, list: u32): Ascii {
+  if (kind == ENDPOINT_METADATA && list != UPSTREAM_DISCOVERY) return 'is a method for upstream_discovery';
   if (kind != BAGGAGE || list == DOWNSTREAM_DISCOVERY || list == UPSTREAM_PROPAGATION) return 0;
   return 'is a method for requests: downstream_discovery and upstream_propagation';
 }
@@ -148,7 +151,10 @@ function problemOf(kind: u32, list: u32): Ascii {
 /** Methods of Istio's native filter that this one does not have, each with the reason. */
 function refuseMethod(): bool {
   if (isNamed('upstream_filter_state')) return refuse(json.keyOffset(), NO_UPSTREAM_STATE);
-  return refuse(json.keyOffset(), 'is not a method that this version has: istio_headers and baggage are');
+  return refuse(
+    json.keyOffset(),
+    'is not a method that this version has: istio_headers, baggage and endpoint_metadata are',
+  );
 }
 
 /** Why filter state cannot be shared with the upstream connection. */

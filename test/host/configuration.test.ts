@@ -56,7 +56,7 @@ describe('what is refused, and what its author reads in the log', () => {
     [`{"${'x'.repeat(99)}": 1}`, `byte 1: ${'x'.repeat(64)}...: is not a known field`],
     [
       '{"downstream_discovery": [{"workload_discovery": {}}]}',
-      'byte 27: downstream_discovery[0].workload_discovery: is not a method that this version has: istio_headers and baggage are',
+      'byte 27: downstream_discovery[0].workload_discovery: is not a method that this version has: istio_headers, baggage and endpoint_metadata are',
     ],
     [
       '{"downstream_discovery": [{"istio_headers": {"skip": true}}]}',
@@ -128,6 +128,10 @@ describe('what is refused, and what its author reads in the log', () => {
     [
       '{"upstream_discovery": [{"baggage": {}}]}',
       'byte 25: upstream_discovery[0].baggage: is a method for requests: downstream_discovery and upstream_propagation',
+    ],
+    [
+      '{"downstream_discovery": [{"endpointMetadata": {}}]}',
+      'byte 27: downstream_discovery[0].endpointMetadata: is a method for upstream_discovery',
     ],
     [
       '{"downstream_discovery": [{"baggage": {"x": 1}}]}',
@@ -232,6 +236,9 @@ test('the JSON Schema says the same as the module', () => {
     { metadata_fields: Array(101).fill('A') },
     { unknown: 1 },
     { upstream_discovery: [{ istio_headers: {}, baggage: {} }] },
+    { upstream_discovery: [{ istio_headers: {} }, { endpoint_metadata: {} }] },
+    { upstream_discovery: [{ endpoint_metadata: { a: 1 } }] },
+    { upstream_propagation: [{ endpoint_metadata: {} }] },
     { upstream_discovery: [{ istio_headers: null }] },
     { upstream_discovery: [{ istio_headers: { a: 1 } }] },
     { headers: { id: 'host' } },

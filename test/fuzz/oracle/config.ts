@@ -45,8 +45,9 @@ export interface Config {
   usesCluster: boolean;
   /** undefined: by listener direction. */
   methods?: Set<Method>;
-  /** The methods of downstream_discovery, in order. */
+  /** The methods of downstream_discovery and of upstream_discovery, in order. */
   discovers: string[];
+  learns: string[];
   writesBaggage: boolean;
   /** Everything that was said, in snake_case, nulls left out. */
   fields: Record<string, unknown>;
@@ -59,9 +60,13 @@ export function defaultOf(name: string): unknown {
 
 const camelCase = (name: string) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
 const SNAKE_CASE = new Map(
-  [...Object.keys(schema.properties), 'istio_headers', 'skip_external_clusters', 'trust_domains'].map(
-    (name) => [camelCase(name), name] as const,
-  ),
+  [
+    ...Object.keys(schema.properties),
+    'istio_headers',
+    'endpoint_metadata',
+    'skip_external_clusters',
+    'trust_domains',
+  ].map((name) => [camelCase(name), name] as const),
 );
 
 /** What a configuration says; undefined if it must be refused. */
@@ -92,6 +97,7 @@ function configOf(json: Record<string, unknown>): Config | undefined {
     usesCluster: fields.node_key === 'cluster',
     methods: lists.length > 0 ? new Set(lists.filter((name) => methodsIn(name).includes('istio_headers'))) : undefined,
     discovers: methodsIn('downstream_discovery'),
+    learns: methodsIn('upstream_discovery'),
     writesBaggage: methodsIn('upstream_propagation').includes('baggage'),
     fields,
   };

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { isUtf8 } from 'node:buffer';
+import protobuf from 'protobufjs';
 import { readBaggage, withoutWorkload, writeBaggage } from './baggage.ts';
 import { type Config, defaultOf, METHODS, type Method } from './config.ts';
-import { native } from './dialect.ts';
+import { native, writeEntry } from './dialect.ts';
 import { canonical, kindOf, readNode, select, whyRefused } from './struct.ts';
 
 /**
@@ -117,6 +118,8 @@ const PEER = 'envoy.wasm.metadata_exchange.';
 export class Exchange {
   /** 1 inbound, 2 outbound, anything else: unspecified. */
   direction = 0;
+  /** What the control plane says of the endpoint that answers. */
+  endpoint = '';
   /** How many peers were found. */
   published = 0;
   /** The configurations that are alive. */
@@ -188,7 +191,7 @@ export class Exchange {
       const found = this.learnClient(stream, headers, discovers);
       const { hadMetadata, hadId } = stream.note;
       const isSaid = found === 'all of the headers' && !this.severalWays && hadMetadata && hadId;
-      const learnsServers = methods.has('upstream_discovery');
+      const learnsServers = config.methods ? config.learns.length > 0 : methods.has('upstream_discovery');
       const isNothing = !found && !hadMetadata && !hadId && !tells && !learnsServers;
       if (!isSaid && !isNothing) stream.notes.set(keyOf(config), stream.note);
     }
@@ -227,10 +230,12 @@ export class Exchange {
       stream.methods.has(name as Method),
     );
     const isOwn =
-      this.isOurs(first(headers, config.metadataHeader)) ||
-      this.isOurs(firstMember(first(headers, config.idHeader) ?? ''));
+      reads &&
+      (this.isOurs(first(headers, config.metadataHeader)) ||
+        this.isOurs(firstMember(first(headers, config.idHeader) ?? '')));
     const isOwnAnswer = isOwn && stream.notes.get(keyOf(config))?.answered;
-    if (reads && !isOwnAnswer) this.publish(stream, headers, 'upstream', ['istio_headers']);
+    const learns = config.methods ? config.learns : reads ? ['istio_headers'] : [];
+    if (!isOwnAnswer) this.publish(stream, headers, 'upstream', learns);
     if (!reads && !sends) return headers;
     const { hadMetadata, hadId } = stream.note;
     if (sends && stream.isLaterRun && (hadMetadata || hadId)) {
@@ -246,7 +251,10 @@ export class Exchange {
   private publish(stream: StreamModel, headers: HeaderPair[], side: string, methods: string[]) {
     const { config } = stream.root;
     const found = methods
-      .map((method) => ({ method, ...find(method, headers, config) }))
+      .map((method) => ({
+        method,
+        ...(method === 'endpoint_metadata' ? atEndpoint(this.endpoint) : find(method, headers, config)),
+      }))
       .find(({ struct, id }) => struct || id);
     if (!found) return undefined;
     this.published++;
@@ -294,6 +302,30 @@ function find(method: string, headers: HeaderPair[], config: Config): { struct?:
   return { struct: metadata && readMetadata(metadata), id: isReadable ? bytesOf(id) : undefined } as {
     struct?: Buffer;
   };
+}
+
+/** Who an endpoint is: workload, namespace, service, revision and cluster. */
+function atEndpoint(text: string): { struct?: Buffer; id?: Buffer } {
+  const parts = text.split(';').slice(0, 5);
+  if (parts.length < 5 || parts.every((part) => part === '')) return {};
+  const [workload, namespace, service, revision, cluster] = parts.map((part) => bytesOf(part));
+  const written = (fields: [string, Buffer, number?][]) => {
+    const writer = protobuf.Writer.create();
+    for (const [key, text, kind] of fields) if (text.length || kind) writeEntry(writer, key, kind ?? 3, text);
+    return Buffer.from(writer.finish());
+  };
+  // In the order in which the filter writes, from the end.
+  const labels = written([
+    ['service.istio.io/canonical-revision', revision],
+    ['service.istio.io/canonical-name', service],
+  ]);
+  const struct = written([
+    ['LABELS', labels, 5],
+    ['CLUSTER_ID', cluster],
+    ['NAMESPACE', namespace],
+    ['WORKLOAD_NAME', workload],
+  ]);
+  return { struct: whyRefused(struct) === undefined ? struct : undefined };
 }
 
 /** No connection of the fuzzer has certificates. */

@@ -14,6 +14,8 @@ export interface Program {
   /** The node, as base64, or the number of one of NODES. */
   node: string | number;
   direction: number;
+  /** What the control plane says of the endpoint that answers. */
+  endpoint?: string;
   steps: Step[];
 }
 export type Step =
@@ -71,6 +73,15 @@ const METADATA_NAMES = [
 const ID_NAMES = ['x-istio-peer-id', 'x-istio-peer-id', 'x-istio-peer-id', 'x-b'];
 const IDS = [1, 2, 3, 32766, 32767, 32768, 32769, 65535, 65536, 2147483648, 4294901760];
 const LISTED = [{ istio_headers: {} }];
+const ENDPOINTS = [
+  'reviews-v1;default;reviews;v1;Kubernetes',
+  'a;b;c;d;e;f',
+  'a;b;c;d',
+  ';;;;',
+  ';;;;c',
+  'a;\xff;;;',
+  'a;\x01;;;',
+];
 const SETTINGS = [
   '',
   '',
@@ -86,6 +97,8 @@ const SETTINGS = [
   '{"dialect":"istio","additional_labels":["team","app"]}',
   '{"downstream_discovery":[{"istio_headers":{}},{"baggage":{}}],"upstream_propagation":[{"baggage":{}}]}',
   '{"downstream_discovery":[{"baggage":{}},{"istio_headers":{}}],"downstream_propagation":[{"istio_headers":{}}]}',
+  '{"upstream_discovery":[{"istio_headers":{}},{"endpoint_metadata":{}}],"upstream_propagation":[{"istio_headers":{}}]}',
+  '{"upstream_discovery":[{"endpoint_metadata":{}}],"downstream_propagation":[{"istio_headers":{}}]}',
   '{"downstream_discovery":[{"baggage":{}}],"upstream_propagation":[{"istio_headers":{}},{"baggage":{}}]}',
 ];
 
@@ -98,6 +111,7 @@ export function generateProgram(random: Random, corpus: Uint8Array[]): Program {
   const program: Program = {
     node: random.oneIn(12) ? anyNode(random).toString('base64') : random.oneIn(2) ? 0 : random.below(NODES.length),
     direction: random.below(random.oneIn(20) ? 200 : 3),
+    endpoint: random.oneIn(3) ? random.pick(ENDPOINTS) : undefined,
     steps,
   };
   const id = () => (random.oneIn(2) ? 1 + random.below(100000) : random.pick(IDS));

@@ -55,6 +55,12 @@ class Pair {
     this.host.properties['xds.listener_direction'] = Buffer.from([value, 0, 0, 0, 0, 0, 0, 0]);
   }
 
+  /** What the control plane says of the endpoint that answers. */
+  endpoint(text: string): void {
+    this.model.endpoint = text;
+    this.host.properties['xds.upstream_host_metadata.filter_metadata.istio.workload'] = Buffer.from(text, 'latin1');
+  }
+
   private quietly(run: () => void): void {
     const [lines, memory] = [this.host.log.length, this.host.memorySize()];
     run();
@@ -198,6 +204,7 @@ export class Streams implements Target {
     host.calls.length = 0;
     const pair = new Pair(host);
     pair.direction(program.direction);
+    pair.endpoint(program.endpoint ?? '');
     const roots = new Map<number, Root>();
     const streams = new Map<number, Live>();
     /** The root or the stream that a number names, among those that are alive. */
