@@ -117,6 +117,27 @@ describe('the host calls of one stream', () => {
     expect(found).toEqual(stream([...LOOK, ...write('request')], response));
   });
 
+  test('in Istio’s dialect it is asked whether the cluster wants no metadata, on each message that is written to', async () => {
+    const istio = { dialect: 'istio' };
+    const asked = { headers: ['x-envoy-peer-metadata', PEER_HEADER, 'x-envoy-peer-metadata-id', PEER_ID] };
+    const found = (direction: 'INBOUND' | 'OUTBOUND', request: Request, filter_metadata = {}) => {
+      const cluster = { metadata: { filter_metadata } };
+      return trace(direction, request, metadataExchange(istio), asked.headers, undefined, { cluster });
+    };
+    const ASK = ['  proxy_get_property'];
+    const response = [...read('response'), ...strip('response')];
+    expect(await found('OUTBOUND', {})).toEqual(stream([...DIRECTION, ...LOOK, ...ASK, ...write('request')], response));
+    const disabled = { istio: { disable_mx: true } };
+    expect(await found('OUTBOUND', {}, disabled)).toEqual(
+      stream([...DIRECTION, ...LOOK, ...ASK, '    malloc', ...strip('request')], response),
+    );
+    const request = [...DIRECTION, ...read('request'), ...strip('request')];
+    expect(await found('INBOUND', asked)).toEqual(stream(request, [...ASK, ...write('response')]));
+    expect(await found('INBOUND', {})).toEqual(
+      stream([...DIRECTION, ...fetchAll('request'), ...LOOK, ...LOOK], strip('response')),
+    );
+  });
+
   test('with lists nobody asks for the direction', async () => {
     const config = { downstream_discovery: [{ istio_headers: {} }], downstream_propagation: [{ istio_headers: {} }] };
     const request = [...read('request'), ...strip('request')];

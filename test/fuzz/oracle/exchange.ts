@@ -120,6 +120,8 @@ export class Exchange {
   direction = 0;
   /** What the control plane says of the endpoint that answers. */
   endpoint = '';
+  /** Whether the metadata of each cluster says `disable_mx`. */
+  isDisabled = false;
   /** How many peers were found. */
   published = 0;
   /** The configurations that are alive. */
@@ -148,6 +150,11 @@ export class Exchange {
   /** Whether a header is what some configuration sends. */
   private isOurs(value: string | undefined): boolean {
     return !!value && [...this.roots].some(({ own }) => own.metadata === value || own.id === value);
+  }
+
+  /** Whether the two headers go to a cluster that is told by a list. */
+  private goesOn({ fields }: Config, isTold: boolean): boolean {
+    return isTold && !(this.isDisabled && fields.dialect === 'istio');
   }
 
   begin(root: Root, before?: StreamModel): StreamModel {
@@ -179,7 +186,8 @@ export class Exchange {
     stream.requested = true;
     stream.methods = methods;
     stream.isLaterRun = earlier !== undefined;
-    const tells = sends || config.writesBaggage;
+    const isTold = !this.isDisabled || !skips(config, 'upstream_propagation');
+    const tells = isTold && (sends || config.writesBaggage);
     if (!isNoted && stream.filterState[`${PEER}upstream_id`]) {
       for (const part of ['upstream', 'upstream_id', 'upstream_verified']) clear(stream, part);
     }
@@ -195,8 +203,10 @@ export class Exchange {
       const isNothing = !found && !hadMetadata && !hadId && !tells && !learnsServers;
       if (!isSaid && !isNothing) stream.notes.set(keyOf(config), stream.note);
     }
-    const going = config.writesBaggage && own.baggage ? withBaggage(headers, own.baggage) : headers;
-    return reads || sends ? settled(going, config, sends ? own : {}) : going;
+    let going = headers;
+    if (config.writesBaggage && isTold && own.baggage) going = withBaggage(headers, own.baggage);
+    else if (config.writesBaggage && !isTold && earlier) going = withoutOwnBaggage(headers);
+    return reads || sends ? settled(going, config, sends && this.goesOn(config, isTold) ? own : {}) : going;
   }
 
   /** What an earlier run knew; undefined if there was none. */
@@ -226,9 +236,10 @@ export class Exchange {
     if (!stream.requested) return headers;
     stream.answered = true;
     const { config, own } = stream.root;
-    const [reads, sends] = ['upstream_discovery', 'downstream_propagation'].map((name) =>
+    const [reads, answers] = ['upstream_discovery', 'downstream_propagation'].map((name) =>
       stream.methods.has(name as Method),
     );
+    const sends = answers && this.goesOn(config, !this.isDisabled || !skips(config, 'downstream_propagation'));
     const isOwn =
       reads &&
       (this.isOurs(first(headers, config.metadataHeader)) ||
@@ -236,7 +247,7 @@ export class Exchange {
     const isOwnAnswer = isOwn && stream.notes.get(keyOf(config))?.answered;
     const learns = config.methods ? config.learns : reads ? ['istio_headers'] : [];
     if (!isOwnAnswer) this.publish(stream, headers, 'upstream', learns);
-    if (!reads && !sends) return headers;
+    if (!reads && !answers) return headers;
     const { hadMetadata, hadId } = stream.note;
     if (sends && stream.isLaterRun && (hadMetadata || hadId)) {
       stream.notes.set(keyOf(config), { ...stream.note, answered: true });
@@ -347,6 +358,19 @@ function withBaggage(headers: HeaderPair[], own: string): HeaderPair[] {
   const earlier = withoutWorkload(joined(headers));
   const others = headers.filter(([name]) => name !== 'baggage');
   return [...others, ['baggage', earlier ? `${earlier},${own}` : own]];
+}
+
+/** Headers without what any workload said of itself, where anything else is left or not; as they are if it said nothing. */
+function withoutOwnBaggage(headers: HeaderPair[]): HeaderPair[] {
+  const [list, others] = [joined(headers), headers.filter(([name]) => name !== 'baggage')];
+  const left = withoutWorkload(list);
+  return left.length < list.length ? [...others, ['baggage', left]] : headers;
+}
+
+/** Whether a list leaves clusters out. */
+function skips({ fields }: Config, list: Method): boolean {
+  const methods = (fields[list] ?? []) as { istio_headers?: { skip_external_clusters?: boolean } }[];
+  return methods.some((method) => method.istio_headers?.skip_external_clusters);
 }
 
 /** All copies of the two headers gone, and ours in their place where we have any. */

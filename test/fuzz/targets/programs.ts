@@ -16,6 +16,8 @@ export interface Program {
   direction: number;
   /** What the control plane says of the endpoint that answers. */
   endpoint?: string;
+  /** Whether the metadata of each cluster says `disable_mx`. */
+  isDisabled?: boolean;
   steps: Step[];
 }
 export type Step =
@@ -83,6 +85,8 @@ const ENDPOINTS = [
   'a;\x01;;;',
 ];
 const SETTINGS = [
+  '{"dialect":"istio","upstream_propagation":[{"istio_headers":{}},{"baggage":{}}]}',
+  '{"upstream_propagation":[{"istio_headers":{"skip_external_clusters":true}},{"baggage":{}}]}',
   '',
   '',
   '{}',
@@ -112,6 +116,7 @@ export function generateProgram(random: Random, corpus: Uint8Array[]): Program {
     node: random.oneIn(12) ? anyNode(random).toString('base64') : random.oneIn(2) ? 0 : random.below(NODES.length),
     direction: random.below(random.oneIn(20) ? 200 : 3),
     endpoint: random.oneIn(3) ? random.pick(ENDPOINTS) : undefined,
+    isDisabled: random.oneIn(4) || undefined,
     steps,
   };
   const id = () => (random.oneIn(2) ? 1 + random.below(100000) : random.pick(IDS));
