@@ -85,8 +85,7 @@ export function readIdentity(config: Config, owner: usize): Identity | null {
 }
 
 function noMemory(): Identity | null {
-  log.line().add('there is no memory left for another configuration');
-  log.error();
+  log.noMemory();
   return null;
 }
 

@@ -99,6 +99,15 @@ describe('baggage as a way to learn about clients', () => {
   });
 });
 
+test('a server is known by the baggage of its response, which goes on', async () => {
+  const config = { upstream_discovery: [HEADERS, IN_BAGGAGE] };
+  const answer = () => ({ headers: ['baggage', `${BAGGAGE},mine=1`] });
+  await using stand = await ProxyStand.start({ direction: 'OUTBOUND', config, answer });
+  const { answer: got, learned } = await stand.exchange();
+  expect(learned.upstream.struct).toEqual(SAID);
+  expect(got.headers.all('baggage')).toEqual([`${BAGGAGE},mine=1`]);
+});
+
 describe('baggage as a way to tell servers who we are', () => {
   const outbound = () =>
     ProxyStand.start({ direction: 'OUTBOUND', config: { upstream_propagation: [IN_BAGGAGE] }, metadata: SAID });

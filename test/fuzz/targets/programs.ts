@@ -85,6 +85,7 @@ const ENDPOINTS = [
   'a;\x01;;;',
 ];
 const SETTINGS = [
+  '{"upstream_discovery":[{"workload_discovery":{}},{"baggage":{}},{}],"upstream_propagation":[{"baggage":{}}]}',
   '{"dialect":"istio","upstream_propagation":[{"istio_headers":{}},{"baggage":{}}]}',
   '{"upstream_propagation":[{"istio_headers":{"skip_external_clusters":true}},{"baggage":{}}]}',
   '',
