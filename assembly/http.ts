@@ -98,7 +98,7 @@ export function onRequestHeaders(stream: HttpStream, headerCount: u32): void {
   }
   stream.flags = flags;
   if (reads || has(lists.upstreamPropagation, ISTIO_HEADERS)) {
-    const sends = tells && has(lists.upstreamPropagation, ISTIO_HEADERS);
+    const sends = tells && areHeadersTold(lists.upstreamPropagation, config);
     settleHeader(REQUEST_HEADERS, config.metadataHeader, identity.metadata, sends, headers.metadataFound);
     settleHeader(REQUEST_HEADERS, config.idHeader, identity.id, sends, headers.idFound);
   }
@@ -141,9 +141,10 @@ export function onResponseHeaders(stream: HttpStream, headerCount: u32): void {
     }
   }
   if (!reads && !answers) return;
-  const sends = answers && isToldBy(lists.downstreamPropagation);
   const flags = stream.flags;
-  if (sends && flags & EARLIER && flags & (HAD_METADATA | HAD_ID)) note(config, flags | ANSWERED);
+  const isAsked = answers && (flags & (HAD_METADATA | HAD_ID)) != 0 && isToldBy(lists.downstreamPropagation);
+  const sends = isAsked && areHeadersTold(lists.downstreamPropagation, config);
+  if (sends && flags & EARLIER) note(config, flags | ANSWERED);
   const sendsMetadata = sends && (flags & HAD_METADATA) != 0;
   settleHeader(RESPONSE_HEADERS, config.metadataHeader, identity.metadata, sendsMetadata, headers.metadataFound);
   settleHeader(RESPONSE_HEADERS, config.idHeader, identity.id, sends && (flags & HAD_ID) != 0, headers.idFound);
@@ -156,12 +157,24 @@ function isOwnAnswer(config: Config): bool {
 
 /** Whether anybody is told by the methods of a list: not those whom one of them leaves out. */
 function isToldBy(list: Method | null): bool {
+  return skipsExternal(list) ? !isExternal() : list != null;
+}
+
+/**
+ * Whether a list that tells a cluster tells it by the two headers. As Istio's native filter sees it they never go where
+ * `disable_mx: true` stands; baggage does. A list that leaves clusters out has looked for that already.
+ */
+function areHeadersTold(list: Method | null, config: Config): bool {
+  return has(list, ISTIO_HEADERS) && (!config.speaksIstio || skipsExternal(list) || !isTrue(CLUSTER_DISABLED));
+}
+
+function skipsExternal(list: Method | null): bool {
   let method = list;
   while (method) {
-    if (method.skipsExternal) return !isExternal();
+    if (method.skipsExternal) return true;
     method = method.next;
   }
-  return list != null;
+  return false;
 }
 
 /**

@@ -69,7 +69,10 @@ export function configure(id: u32, size: u32): bool {
     isVersionLogged = true;
   }
   const at = allocate(offsetof<Root>());
-  if (!at) return false;
+  if (!at) {
+    log.noMemory();
+    return false;
+  }
   memory.fill(at, 0, offsetof<Root>());
   const root = changetype<Root>(at);
   if (!readRoot(root, size)) {
@@ -80,8 +83,7 @@ export function configure(id: u32, size: u32): bool {
   const entry = roots.add(id);
   if (!entry || !useWay(root.config)) {
     if (entry) roots.remove(entry);
-    log.line().add('there is no memory left for another configuration');
-    log.error();
+    log.noMemory();
     releaseAll(at);
     return false;
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
+import * as log from '../host/log';
 import { name } from '../host/names';
 import { reserve } from '../memory/arena';
 import { isText } from '../memory/ascii';
@@ -10,6 +11,7 @@ import { Text } from '../memory/text';
 import * as json from '../wire/json';
 import * as names from '../wire/names';
 import { looksLikeStruct, roomForJson, toJson } from '../wire/struct_json';
+import * as idle from './idle';
 import * as lists from './lists';
 import { Lists } from './lists';
 import {
@@ -106,8 +108,12 @@ const text = slice(memory.data(8, 4));
  */
 export function readConfig(source: Slice, owner: usize): Config | null {
   const at = allocateFor(owner, offsetof<Config>());
-  if (!at) return null;
+  if (!at) {
+    log.noMemory();
+    return null;
+  }
   begin(source, owner);
+  idle.begin();
   const config = changetype<Config>(at);
   memory.fill(at, 0, offsetof<Config>());
   config.metadataHeader = DEFAULT_METADATA_HEADER;
@@ -118,7 +124,12 @@ export function readConfig(source: Slice, owner: usize): Config | null {
   config.verification = OFF;
   config.verifies = VERIFIES_ALL;
   if (source.size > 0 && !readSource(config, source, owner)) return null;
-  return nameFirstRun(config) ? config : null;
+  if (!nameFirstRun(config)) {
+    log.noMemory();
+    return null;
+  }
+  idle.warn();
+  return config;
 }
 
 function readSource(config: Config, source: Slice, owner: usize): bool {
@@ -251,7 +262,8 @@ function readField(config: Config, field: u32): bool {
   if (field == VERIFY_PEER) return readVerifyPeer(config);
   if (field == SHARED_WITH_UPSTREAM) {
     const isTrue = readBool();
-    return isTrue == 0 || (isTrue != REFUSED && refuse(offset, lists.NO_UPSTREAM_STATE));
+    if (isTrue == 1) idle.note(idle.SHARED_WITH_UPSTREAM);
+    return isTrue != REFUSED;
   }
   return readMethods(config, field - DOWNSTREAM_DISCOVERY);
 }

@@ -3,7 +3,9 @@
 
 import { Ascii, isText } from '../memory/ascii';
 import { allocate } from '../memory/blocks';
+import { slice } from '../memory/slice';
 import * as json from '../wire/json';
+import * as idle from './idle';
 import {
   expect,
   isNamed,
@@ -11,6 +13,7 @@ import {
   isWellFormed,
   keepRoom,
   key,
+  malformed,
   REFUSED,
   readBool,
   refuse,
@@ -30,6 +33,11 @@ import {
 /** Methods. */
 export const ISTIO_HEADERS: u32 = 1;
 export const BAGGAGE: u32 = 2;
+export const ENDPOINT_METADATA: u32 = 3;
+
+/** Methods that Istio's native filter has, and that do nothing here: no list has them (idle.ts). */
+const WORKLOAD_DISCOVERY: u32 = 4;
+const UPSTREAM_FILTER_STATE: u32 = 5;
 
 @unmanaged
 export class Method {
@@ -106,53 +114,63 @@ export function readList(lists: Lists, number: u32): bool {
     method.skipsExternal = false;
     method.next = null;
     if (!readMethod(method, number)) return false;
+    stepBack(size);
+    if (isIdle(method.kind)) continue;
     if (last) last.next = method;
     else store<usize>(changetype<usize>(lists) + number * sizeof<usize>(), at);
     last = method;
-    stepBack(size);
   }
   return isWellFormed();
 }
 
-/** Reads one method: an object with one field, that names it, and in it the method's own settings. */
+/** Whether a method does nothing here; if so, that is remembered. */
+function isIdle(kind: u32): bool {
+  if (kind == WORKLOAD_DISCOVERY) idle.note(idle.WORKLOAD_DISCOVERY);
+  else if (kind == UPSTREAM_FILTER_STATE) idle.note(idle.UPSTREAM_FILTER_STATE);
+  else if (kind == 0) idle.note(idle.NO_METHOD);
+  else return false;
+  return true;
+}
+
+/** Reads one method: an object with one field at most, that names it, and in it the method's own settings. */
 function readMethod(method: Method, list: u32): bool {
-  const objectOffset = json.offset();
   if (!expect(json.OBJECT)) return false;
   json.enter();
   while (json.nextMember(key)) {
     const size = step();
     if (method.kind) return refuse(json.keyOffset(), 'is one method too many: each has an object of its own');
     method.kind = methodOf();
-    if (!method.kind) return refuseMethod();
+    if (!method.kind) return refuse(json.keyOffset(), UNKNOWN_METHOD);
     const problem = problemOf(method.kind, list);
     if (problem) return refuse(json.keyOffset(), problem);
     if (!readSettings(method, list)) return false;
     stepBack(size);
   }
-  return isWellFormed() && (method.kind != 0 || refuse(objectOffset, 'must name a method'));
+  return isWellFormed();
 }
 
 /** The method that the key names that was just read, or 0. */
 function methodOf(): u32 {
   if (isNamed('istio_headers')) return ISTIO_HEADERS;
   if (isText(key, 'baggage')) return BAGGAGE;
+  if (isNamed('endpoint_metadata')) return ENDPOINT_METADATA;
+  if (isNamed('workload_discovery')) return WORKLOAD_DISCOVERY;
+  if (isNamed('upstream_filter_state')) return UPSTREAM_FILTER_STATE;
   return 0;
 }
 
+const UNKNOWN_METHOD: Ascii = 'is not a method that this version has: istio_headers, baggage and endpoint_metadata are';
+
 /** Why a method may not stand in a list, or 0. */
 function problemOf(kind: u32, list: u32): Ascii {
-  if (kind != BAGGAGE || list == DOWNSTREAM_DISCOVERY || list == UPSTREAM_PROPAGATION) return 0;
-  return 'is a method for requests: downstream_discovery and upstream_propagation';
+  if (kind == ENDPOINT_METADATA && list != UPSTREAM_DISCOVERY) return 'is a method for upstream_discovery';
+  if (list == DOWNSTREAM_DISCOVERY || list == UPSTREAM_DISCOVERY) return 0;
+  if (kind == WORKLOAD_DISCOVERY || kind == UPSTREAM_FILTER_STATE) return 'is a method for discovery';
+  return kind == BAGGAGE && list == DOWNSTREAM_PROPAGATION ? 'is not a method for downstream_propagation' : 0;
 }
 
-/** Methods of Istio's native filter that this one does not have, each with the reason. */
-function refuseMethod(): bool {
-  if (isNamed('upstream_filter_state')) return refuse(json.keyOffset(), NO_UPSTREAM_STATE);
-  return refuse(json.keyOffset(), 'is not a method that this version has: istio_headers and baggage are');
-}
-
-/** Why filter state cannot be shared with the upstream connection. */
-export const NO_UPSTREAM_STATE: Ascii = 'a Wasm filter does not have the filter state of the upstream connection';
+/** Where native's upstream_filter_state looks: read, and not kept. */
+const stateKey = slice(memory.data(8, 4));
 
 /** Reads the settings of a method. */
 function readSettings(method: Method, list: u32): bool {
@@ -162,13 +180,20 @@ function readSettings(method: Method, list: u32): bool {
   json.enter();
   while (json.nextMember(key)) {
     const size = step();
-    const isSkip = tells && method.kind == ISTIO_HEADERS && isNamed('skip_external_clusters');
-    if (!isNew(isSkip ? 1 : UNKNOWN, seen)) return false;
+    const isSkip = method.kind == ISTIO_HEADERS && isNamed('skip_external_clusters');
+    const isKey = method.kind == UPSTREAM_FILTER_STATE && isNamed('peer_metadata_key');
+    if (!isNew(isSkip || isKey ? 1 : UNKNOWN, seen)) return false;
     seen = 2;
     if (!skipNull()) {
-      const isTrue = readBool();
-      if (isTrue == REFUSED) return false;
-      method.skipsExternal = isTrue != 0;
+      if (isKey) {
+        if (!expect(json.STRING)) return false;
+        if (!json.readString(stateKey)) return malformed();
+      } else {
+        const isTrue = readBool();
+        if (isTrue == REFUSED) return false;
+        method.skipsExternal = tells && isTrue != 0;
+        if (!tells && isTrue != 0) idle.note(idle.SKIP_IN_DISCOVERY);
+      }
     }
     stepBack(size);
   }

@@ -32,3 +32,9 @@ export function warn(): void {
 export function error(): void {
   proxy_log(ERROR, text.at, text.size);
 }
+
+/** Says why a configuration is refused for which nothing is left. */
+export function noMemory(): void {
+  line().add('there is no memory left for another configuration');
+  error();
+}

@@ -29,6 +29,9 @@ export const CLUSTER_NAME: Slice = name('xds\0cluster_name');
 export const CLUSTER_EXTERNAL: Slice = name('xds\0cluster_metadata\0filter_metadata\0istio\0external');
 export const CLUSTER_DISABLED: Slice = name('xds\0cluster_metadata\0filter_metadata\0istio\0disable_mx');
 
+/** Of the endpoint that a request went to: who it is, as Istio's control plane says it. */
+export const ENDPOINT_WORKLOAD: Slice = name('xds\0upstream_host_metadata\0filter_metadata\0istio\0workload');
+
 /** What is written: Envoy keeps `KEY` as the filter state object `wasm.KEY`. */
 export const DOWNSTREAM: Slice = name('envoy.wasm.metadata_exchange.downstream');
 export const DOWNSTREAM_ID: Slice = name('envoy.wasm.metadata_exchange.downstream_id');

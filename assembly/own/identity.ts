@@ -85,8 +85,7 @@ export function readIdentity(config: Config, owner: usize): Identity | null {
 }
 
 function noMemory(): Identity | null {
-  log.line().add('there is no memory left for another configuration');
-  log.error();
+  log.noMemory();
   return null;
 }
 
@@ -167,7 +166,8 @@ let warnedOfNothing: bool = false;
 
 /**
  * Finds what this proxy says of itself, as `ownStruct`: the Struct under the configured key, or what Istio's native
- * filter would make of the flat keys beside it. The dialect says which of the two is asked for first.
+ * filter would make of the flat keys beside it. The dialect says which of the two is asked for first; Istio's has one
+ * in any case.
  */
 function findOwnStruct(config: Config): bool {
   const hasKey = ownValue.size > 0 && kindOf(ownValue, ownStruct) == STRUCT_KIND;
@@ -179,7 +179,8 @@ function findOwnStruct(config: Config): bool {
     warnOfMemory('the own metadata', allMetadata.size);
     return false;
   }
-  return nativeStruct(allMetadata, region, zone, labels ? labels.at : 0, count, ownStruct) || hasKey;
+  const isSentEmpty = config.speaksIstio && !hasKey;
+  return nativeStruct(allMetadata, region, zone, labels ? labels.at : 0, count, isSentEmpty, ownStruct) || hasKey;
 }
 
 /** Makes the metadata header of this node, and `ownBytes`, the Struct in it. */

@@ -38,7 +38,9 @@ export function roomForNative(size: u32, count: u32): usize {
 
 /**
  * Makes the Struct of a node's metadata and locality, in the arena, its keys in no order; `additional` are the names of
- * more labels to send, `count` slices in a row, no two of them the same. False if the metadata has none of the keys.
+ * more labels to send, `count` slices in a row, no two of them the same. False if the metadata has none of the keys,
+ * unless `isSentEmpty`: then LABELS and the locality are made all the same, as Istio's filter does, so that the peer is
+ * asked for its own.
  */
 export function nativeStruct(
   metadata: Slice,
@@ -46,6 +48,7 @@ export function nativeStruct(
   zone: Slice,
   additional: usize,
   count: u32,
+  isSentEmpty: bool,
   out: Slice,
 ): bool {
   const room = metadata.size * 2 + ADDED + count * LABEL_ADDED;
@@ -60,7 +63,7 @@ export function nativeStruct(
   copyText(metadata, names.IDENTITY);
   copyOwner(metadata);
   const hasLabels = findStruct(metadata, names.LABELS, labels);
-  if (writer.head == empty && !hasLabels) return false;
+  if (writer.head == empty && !hasLabels && !isSentEmpty) return false;
   writeLabels(hasLabels, additional, count);
   if (!copyText(metadata, names.REGION)) putText(writer, names.REGION, region);
   if (!copyText(metadata, names.AVAILABILITY_ZONE)) putText(writer, names.AVAILABILITY_ZONE, zone);

@@ -11,13 +11,13 @@ import { OVERSIZE, PEERS_RECEIVED, REFUSED_BAGGAGE } from '../metrics/table';
 import { REFUSED, readBaggage, WORKLOAD } from '../wire/baggage';
 import { Peer } from './peer';
 
-/** The method `baggage`: a client says who it is in W3C baggage. The baggage goes on: others have theirs in it. */
+/** The method `baggage`: a peer says who it is in W3C baggage. The baggage goes on: others have theirs in it. */
 
 const list = slice(memory.data(8, 4));
 
-/** Finds the client that a request's baggage names. */
-export function findInBaggage(request: Message, config: Config, peer: Peer): bool {
-  const found = request.findList(BAGGAGE_HEADER, list, config.maxHeaderSize, 0);
+/** Finds the peer that a message's baggage names. */
+export function findInBaggage(message: Message, config: Config, peer: Peer): bool {
+  const found = message.findList(BAGGAGE_HEADER, list, config.maxHeaderSize, 0);
   if (found == TOO_LARGE) count(OVERSIZE);
   if (found != PRESENT) return false;
   const said = readBaggage(list, peer.struct);

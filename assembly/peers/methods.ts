@@ -2,9 +2,10 @@
 // Copyright the metadata-exchange authors
 
 import { Config } from '../config/config';
-import { BAGGAGE, ISTIO_HEADERS, Method } from '../config/lists';
+import { BAGGAGE, ENDPOINT_METADATA, ISTIO_HEADERS, Method } from '../config/lists';
 import { Message } from '../host/headers';
 import { findInBaggage } from './baggage';
+import { findAtEndpoint } from './endpoint_metadata';
 import { findInHeaders, PeerHeaders } from './headers';
 import { Peer } from './peer';
 
@@ -24,6 +25,7 @@ export function findPeer(
   while (method) {
     if (method.kind == ISTIO_HEADERS && findInHeaders(headers, config, peer)) return true;
     if (method.kind == BAGGAGE && findInBaggage(message, config, peer)) return true;
+    if (method.kind == ENDPOINT_METADATA && findAtEndpoint(peer)) return true;
     method = method.next;
   }
   return false;

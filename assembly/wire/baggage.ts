@@ -3,7 +3,7 @@
 
 import { take } from '../memory/arena';
 import { Ascii, bytesOf, isText, sizeOf } from '../memory/ascii';
-import { Slice, slice } from '../memory/slice';
+import { Slice, sameBytes, slice } from '../memory/slice';
 import * as names from './names';
 import { putOwner, typeOf } from './owner';
 import { Writer } from './protobuf';
@@ -11,11 +11,15 @@ import { faultOf, SOUND } from './struct';
 import { closeStruct, findStruct, findText, putText } from './struct_fields';
 
 /**
- * A workload in W3C baggage (https://www.w3.org/TR/baggage), as Istio writes it: a list of keys and values, of which
- * these are ours. Whatever else there is belongs to others.
+ * A workload in W3C baggage (https://www.w3.org/TR/baggage), as Istio's native filter writes it: a list of keys and
+ * values, of which these are ours, in this order. Whatever else there is belongs to others.
  *
- *     k8s.deployment.name=reviews-v1,k8s.namespace.name=default,k8s.cluster.name=Kubernetes,service.name=reviews,
- *     service.version=v1,app.name=reviews,app.version=v1,k8s.instance.name=reviews-v1-7f6d
+ *     k8s.deployment.name=reviews-v1,service.name=reviews,app.name=books,service.version=v1,app.version=1.2,
+ *     k8s.namespace.name=default,k8s.cluster.name=Kubernetes,k8s.instance.name=reviews-v1-7f6d,
+ *     cloud.region=us-east4,cloud.availability_zone=us-east4-b
+ *
+ * `app.name` is only there where it is not the same as `service.name`, and `app.version` likewise: a reader takes the
+ * one for the other where that is missing. (envoyproxy/envoy, contrib/istio/filters/common/source/metadata_object.cc)
  */
 
 /** What a baggage header says. */
@@ -34,8 +38,8 @@ const content = slice(memory.data(8, 4));
 const labels = slice(memory.data(8, 4));
 
 /** The values of one workload's members: slices in a row, by the numbers that `numberOf` gives. */
-const values = memory.data(80, 4); // MEMBERS * SLICE_SIZE
-const MEMBERS: u32 = 9;
+const values = memory.data(88, 4); // MEMBERS * SLICE_SIZE
+const MEMBERS: u32 = 11;
 const KIND: u32 = 0;
 const WORKLOAD_NAME: u32 = 1;
 const NAMESPACE: u32 = 2;
@@ -45,7 +49,9 @@ const REVISION: u32 = 5;
 const APP: u32 = 6;
 const VERSION: u32 = 7;
 const INSTANCE: u32 = 8;
-const NOT_OURS: u32 = 9;
+const REGION: u32 = 9;
+const ZONE: u32 = 10;
+const NOT_OURS: u32 = 11;
 
 function member(number: u32): Slice {
   return slice(values + (number << 3));
@@ -110,6 +116,8 @@ function numberOf(): u32 {
   if (isText(key, 'app.name')) return APP;
   if (isText(key, 'app.version')) return VERSION;
   if (isText(key, 'k8s.instance.name')) return INSTANCE;
+  if (isText(key, 'cloud.region')) return REGION;
+  if (isText(key, 'cloud.availability_zone')) return ZONE;
   const isWorkload =
     isText(key, 'k8s.deployment.name') ||
     isText(key, 'k8s.pod.name') ||
@@ -120,7 +128,9 @@ function numberOf(): u32 {
 
 /** Writes the members that were read as a Struct. */
 function writeStruct(list: Slice, struct: Slice): u32 {
-  // The workload's name and the namespace stand in OWNER once more.
+  fillEach(SERVICE, APP);
+  fillEach(REVISION, VERSION);
+  // Names and versions may stand for two fields, and the workload's name and the namespace stand in OWNER once more.
   const room = list.size * 2 + ADDED;
   const start = take(room);
   if (!start) return REFUSED;
@@ -136,8 +146,16 @@ function writeStruct(list: Slice, struct: Slice): u32 {
   putText(writer, names.VERSION, member(VERSION));
   closeStruct(writer, bytesOf(names.LABELS), sizeOf(names.LABELS), labelsEnd);
   if (member(KIND).size > 0) putOwner(writer, member(NAMESPACE), member(KIND), member(WORKLOAD_NAME));
+  putText(writer, names.REGION, member(REGION));
+  putText(writer, names.AVAILABILITY_ZONE, member(ZONE));
   struct.set(writer.head, <u32>(start + room - writer.head));
   return !writer.full && faultOf(struct) == SOUND ? WORKLOAD : REFUSED;
+}
+
+/** Of two members that are mostly the same, makes one that is missing what the other is. */
+function fillEach(one: u32, other: u32): void {
+  if (member(one).size == 0) member(one).copy(member(other));
+  else if (member(other).size == 0) member(other).copy(member(one));
 }
 
 /** Where a byte stands, or else the end. */
@@ -204,15 +222,15 @@ export function writeBaggage(struct: Slice, start: usize): u32 {
     add('.name=');
     addValue(content);
   }
+  if (findStruct(struct, names.LABELS, labels)) {
+    addEach(names.CANONICAL_NAME, 'service.name=', names.APP, 'app.name=');
+    addEach(names.CANONICAL_REVISION, 'service.version=', names.VERSION, 'app.version=');
+  }
   addMember(struct, names.NAMESPACE, 'k8s.namespace.name=');
   addMember(struct, names.CLUSTER_ID, 'k8s.cluster.name=');
-  if (findStruct(struct, names.LABELS, labels)) {
-    addMember(labels, names.CANONICAL_NAME, 'service.name=');
-    addMember(labels, names.CANONICAL_REVISION, 'service.version=');
-    addMember(labels, names.APP, 'app.name=');
-    addMember(labels, names.VERSION, 'app.version=');
-  }
   addMember(struct, names.NAME, 'k8s.instance.name=');
+  addMember(struct, names.REGION, 'cloud.region=');
+  addMember(struct, names.AVAILABILITY_ZONE, 'cloud.availability_zone=');
   return <u32>(to - first);
 }
 
@@ -221,6 +239,16 @@ function addMember(struct: Slice, field: Ascii, name: Ascii): void {
   open();
   add(name);
   addValue(content);
+}
+
+/** Adds a label, and another one only if it says something else. */
+function addEach(one: Ascii, oneName: Ascii, other: Ascii, otherName: Ascii): void {
+  addMember(labels, one, oneName);
+  const hasOther = findText(labels, other, value);
+  if (!hasOther || (findText(labels, one, content) && sameBytes(content, value))) return;
+  open();
+  add(otherName);
+  addValue(value);
 }
 
 /** Begins another member of the list. */

@@ -7,8 +7,8 @@ import { PEER, PEER_HEADER, PEER_ID, ProxyStand } from '../support/proxy_stand.t
 /** Who a client is, as W3C baggage with Istio's keys says it. */
 
 const BAGGAGE = [
-  'k8s.deployment.name=reviews-v1,k8s.namespace.name=default,k8s.cluster.name=Kubernetes',
-  'service.name=reviews,service.version=v1,app.name=reviews,app.version=v1,k8s.instance.name=reviews-v1-7f6d',
+  'k8s.deployment.name=reviews-v1,service.name=reviews,service.version=v1',
+  'k8s.namespace.name=default,k8s.cluster.name=Kubernetes,k8s.instance.name=reviews-v1-7f6d',
 ].join(',');
 const SAID = {
   NAME: 'reviews-v1-7f6d',
@@ -97,6 +97,15 @@ describe('baggage as a way to learn about clients', () => {
     const alone = await stand.exchange({ headers: ['baggage', BAGGAGE] });
     expect(alone.learned.downstream.struct).toEqual(SAID);
   });
+});
+
+test('a server is known by the baggage of its response, which goes on', async () => {
+  const config = { upstream_discovery: [HEADERS, IN_BAGGAGE] };
+  const answer = () => ({ headers: ['baggage', `${BAGGAGE},mine=1`] });
+  await using stand = await ProxyStand.start({ direction: 'OUTBOUND', config, answer });
+  const { answer: got, learned } = await stand.exchange();
+  expect(learned.upstream.struct).toEqual(SAID);
+  expect(got.headers.all('baggage')).toEqual([`${BAGGAGE},mine=1`]);
 });
 
 describe('baggage as a way to tell servers who we are', () => {

@@ -77,6 +77,31 @@ describe('clusters that are not of the mesh', () => {
     expect(Object.keys(seen?.headers.peer() ?? {}).length, 'the mesh is told').toBe(2);
   });
 
+  test('in Istio’s dialect `disable_mx` is obeyed without the setting, on requests and on responses; baggage goes', async () => {
+    const headers = [{ istio_headers: {} }];
+    const istio = {
+      dialect: 'istio',
+      upstream_propagation: [...headers, { baggage: {} }],
+      downstream_propagation: headers,
+    };
+    for (const [isDisabled, told] of [
+      [true, []],
+      [false, [METADATA, ID]],
+    ] as const) {
+      await using app = await App.start();
+      await using stand = await ProxyStand.start({
+        config: istio,
+        node: NODE,
+        clusters: { hbone: { port: app.port, ...outside({ disable_mx: isDisabled }) } },
+        routes: [{ match: { prefix: '/' }, route: { cluster: 'hbone' } }],
+      });
+      const { answer } = await stand.exchange({ headers: [METADATA, 'from', ID, 'a peer'] });
+      expect([METADATA, ID].filter((name) => app.last.headers.all(name).length)).toEqual(told);
+      expect([METADATA, ID].filter((name) => answer.headers.all(name).length)).toEqual(told);
+      expect(app.last.headers.all('baggage')[0]).toMatch('k8s.');
+    }
+  });
+
   test('without the setting everybody is told', async () => {
     await using stand = await ProxyStand.start({
       direction: 'OUTBOUND',

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ROOT } from '../../testkit/envoy/binary.ts';
 import { metadataExchange, proxy, wasm } from '../../testkit/envoy/config.ts';
-import { Envoy } from '../../testkit/envoy/process.ts';
+import { Envoy, localPort } from '../../testkit/envoy/process.ts';
 import { App, ID, METADATA, type Request, send } from '../../testkit/http.ts';
 import { PEER_HEADER, PEER_ID } from '../support/proxy_stand.ts';
 import { calls } from '../support/trace.ts';
@@ -19,13 +19,15 @@ async function trace(
   filter = metadataExchange(),
   answer = FROM_PEER,
   lastCallback = 'proxy_on_delete',
+  { endpoint = {}, cluster = {} } = {},
 ) {
   await using app = await App.start(() => ({ headers: direction === 'INBOUND' ? [] : answer }));
+  const endpoints = [{ lb_endpoints: [{ endpoint: { address: localPort(app.port) }, ...endpoint }] }];
   await using envoy = await Envoy.start(
     proxy({
       node: { metadata: { 'istio.io/metadata': { NAME: 'own' } } },
       listeners: [{ name: 'listener', direction, filters: [filter] }],
-      clusters: { app: { port: app.port } },
+      clusters: { app: { port: app.port, load_assignment: { cluster_name: 'app', endpoints }, ...cluster } },
     }),
     { componentLogLevel: 'wasm:trace' },
   );
@@ -104,6 +106,36 @@ describe('the host calls of one stream', () => {
     const request = [...DIRECTION, ...read('request'), ...write('request')];
     const response = [...read('response'), ...write('response')];
     expect(await trace(undefined, { headers: FROM_PEER })).toEqual(stream(request, response));
+  });
+
+  test('a server known by endpoint metadata', async () => {
+    const config = { upstream_discovery: [{ endpoint_metadata: {} }], upstream_propagation: [{ istio_headers: {} }] };
+    const endpoint = { metadata: { filter_metadata: { istio: { workload: 'a;b;c;d;e' } } } };
+    const found = await trace('OUTBOUND', {}, metadataExchange(config), [], undefined, { endpoint });
+    // One call more than to be told by nobody: the endpoint's text.
+    const response = ['  proxy_get_property', '    malloc', ...PUBLISH];
+    expect(found).toEqual(stream([...LOOK, ...write('request')], response));
+  });
+
+  test('in Istio’s dialect it is asked whether the cluster wants no metadata, on each message that is written to', async () => {
+    const istio = { dialect: 'istio' };
+    const asked = { headers: ['x-envoy-peer-metadata', PEER_HEADER, 'x-envoy-peer-metadata-id', PEER_ID] };
+    const found = (direction: 'INBOUND' | 'OUTBOUND', request: Request, filter_metadata = {}) => {
+      const cluster = { metadata: { filter_metadata } };
+      return trace(direction, request, metadataExchange(istio), asked.headers, undefined, { cluster });
+    };
+    const ASK = ['  proxy_get_property'];
+    const response = [...read('response'), ...strip('response')];
+    expect(await found('OUTBOUND', {})).toEqual(stream([...DIRECTION, ...LOOK, ...ASK, ...write('request')], response));
+    const disabled = { istio: { disable_mx: true } };
+    expect(await found('OUTBOUND', {}, disabled)).toEqual(
+      stream([...DIRECTION, ...LOOK, ...ASK, '    malloc', ...strip('request')], response),
+    );
+    const request = [...DIRECTION, ...read('request'), ...strip('request')];
+    expect(await found('INBOUND', asked)).toEqual(stream(request, [...ASK, ...write('response')]));
+    expect(await found('INBOUND', {})).toEqual(
+      stream([...DIRECTION, ...fetchAll('request'), ...LOOK, ...LOOK], strip('response')),
+    );
   });
 
   test('with lists nobody asks for the direction', async () => {

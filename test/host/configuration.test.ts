@@ -55,15 +55,14 @@ describe('what is refused, and what its author reads in the log', () => {
     ['{"headers": {"name": "x"}}', 'byte 13: headers.name: is not a known field'],
     [`{"${'x'.repeat(99)}": 1}`, `byte 1: ${'x'.repeat(64)}...: is not a known field`],
     [
-      '{"downstream_discovery": [{"workload_discovery": {}}]}',
-      'byte 27: downstream_discovery[0].workload_discovery: is not a method that this version has: istio_headers and baggage are',
+      '{"downstream_discovery": [{"workload_lookup": {}}]}',
+      'byte 27: downstream_discovery[0].workload_lookup: is not a method that this version has: istio_headers, baggage and endpoint_metadata are',
     ],
     [
       '{"downstream_discovery": [{"istio_headers": {"skip": true}}]}',
       'byte 45: downstream_discovery[0].istio_headers.skip: is not a known field',
     ],
     // What is known and makes no sense.
-    ['{"downstream_discovery": [{}]}', 'byte 26: downstream_discovery[0]: must name a method'],
     ['{"max_header_size": "8192"}', 'byte 20: max_header_size: expected a number, found a string'],
     ['{"max_header_size": 0}', 'byte 20: max_header_size: must be a whole number from 1 to 65536'],
     ['{"max_header_size": 65537}', 'byte 20: max_header_size: must be a whole number from 1 to 65536'],
@@ -118,24 +117,28 @@ describe('what is refused, and what its author reads in the log', () => {
     ],
     ['{"verify_peer": {"mode": "maybe"}}', 'byte 25: verify_peer.mode: must be "off", "mark", "enforce" or "require"'],
     [
-      '{"shared_with_upstream": true}',
-      'byte 25: shared_with_upstream: a Wasm filter does not have the filter state of the upstream connection',
+      '{"downstream_propagation": [{"baggage": {}}]}',
+      'byte 29: downstream_propagation[0].baggage: is not a method for downstream_propagation',
     ],
     [
-      '{"upstream_discovery": [{"upstream_filter_state": {}}]}',
-      'byte 25: upstream_discovery[0].upstream_filter_state: a Wasm filter does not have the filter state of the upstream connection',
+      '{"upstream_propagation": [{"workload_discovery": {}}]}',
+      'byte 27: upstream_propagation[0].workload_discovery: is a method for discovery',
     ],
     [
-      '{"upstream_discovery": [{"baggage": {}}]}',
-      'byte 25: upstream_discovery[0].baggage: is a method for requests: downstream_discovery and upstream_propagation',
+      '{"upstream_discovery": [{"workload_discovery": {"x": 1}}]}',
+      'byte 48: upstream_discovery[0].workload_discovery.x: is not a known field',
+    ],
+    [
+      '{"upstream_discovery": [{"upstream_filter_state": {"peer_metadata_key": 1}}]}',
+      'byte 72: upstream_discovery[0].upstream_filter_state.peer_metadata_key: expected a string, found a number',
+    ],
+    [
+      '{"downstream_discovery": [{"endpointMetadata": {}}]}',
+      'byte 27: downstream_discovery[0].endpointMetadata: is a method for upstream_discovery',
     ],
     [
       '{"downstream_discovery": [{"baggage": {"x": 1}}]}',
       'byte 39: downstream_discovery[0].baggage.x: is not a known field',
-    ],
-    [
-      '{"downstream_discovery": [{"istio_headers": {"skip_external_clusters": true}}]}',
-      'byte 45: downstream_discovery[0].istio_headers.skip_external_clusters: is not a known field',
     ],
     [
       '{"upstream_propagation": [{"istio_headers": {"skip_external_clusters": 1}}]}',
@@ -195,6 +198,37 @@ describe('what is taken', () => {
   });
 });
 
+describe('what Istio’s native filter takes and does nothing here is taken, with one warning', () => {
+  const METHODS = [{ istio_headers: { skip_external_clusters: true } }, { workload_discovery: {} }, {}];
+  const STATE = { upstream_filter_state: { peer_metadata_key: 'peer' } };
+  test.each([
+    [{ downstream_discovery: [{ istio_headers: {} }, { workload_discovery: {} }] }, 'workload_discovery'],
+    [{ upstream_discovery: [STATE] }, 'upstream_filter_state'],
+    [{ sharedWithUpstream: true }, 'shared_with_upstream'],
+    [{ upstream_propagation: [{}] }, 'a method without a name'],
+    [
+      { shared_with_upstream: true, downstream_discovery: METHODS, upstream_discovery: [...METHODS, STATE] },
+      'workload_discovery, upstream_filter_state, shared_with_upstream, skip_external_clusters of discovery, ' +
+        'a method without a name',
+    ],
+  ])('%j', (config, named) => {
+    const host = new Host({ 'xds.node': NODE });
+    expect(host.configure(JSON.stringify(config))).toBeDefined();
+    const what = 'taken from the configuration, and without effect in this filter';
+    expect(host.complaints()).toEqual([`metadata_exchange: ${what}: ${named}`]);
+    host.log.length = 0;
+    host.configure('{"shared_with_upstream": false, "upstream_discovery": [{"baggage": {}}]}');
+    expect(host.complaints(), 'and none for the next configuration').toEqual([]);
+  });
+
+  test('a list of such methods alone does nothing', () => {
+    const host = new Host({ 'xds.node': NODE });
+    const root = host.configure('{"upstream_discovery": [{"workload_discovery": {}}, {}]}') as number;
+    const peer = ['x-istio-peer-id', 'peer'] as [string, string];
+    expect(host.stream(root).onRequest(peer).onResponse(peer).filterState).toEqual({});
+  });
+});
+
 function everything() {
   return {
     headers: { metadata: 'X-Envoy-Peer-Metadata', id: 'x-envoy-peer-metadata-id' },
@@ -232,6 +266,17 @@ test('the JSON Schema says the same as the module', () => {
     { metadata_fields: Array(101).fill('A') },
     { unknown: 1 },
     { upstream_discovery: [{ istio_headers: {}, baggage: {} }] },
+    { upstream_discovery: [{ istio_headers: {} }, { endpoint_metadata: {} }] },
+    { upstream_discovery: [{ endpoint_metadata: { a: 1 } }] },
+    { upstream_propagation: [{ endpoint_metadata: {} }] },
+    { upstream_discovery: [{ upstream_filter_state: { peer_metadata_key: null } }, {}, { workload_discovery: {} }] },
+    { upstream_discovery: [{ upstream_filter_state: { key: '' } }] },
+    { upstream_discovery: [{ workload_discovery: { a: 1 } }] },
+    { upstream_propagation: [{ upstream_filter_state: {} }, {}] },
+    { downstream_discovery: [{ istio_headers: { skip_external_clusters: true } }] },
+    { shared_with_upstream: true },
+    { shared_with_upstream: null },
+    { shared_with_upstream: 1 },
     { upstream_discovery: [{ istio_headers: null }] },
     { upstream_discovery: [{ istio_headers: { a: 1 } }] },
     { headers: { id: 'host' } },

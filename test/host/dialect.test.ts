@@ -124,6 +124,18 @@ describe('which metadata is sent', () => {
   });
 
   test('a node with neither sends its id', () => {
-    expect(sent({ metadata: { other: 'x' } })).toEqual([['x-envoy-peer-metadata-id', 'own-id']]);
+    expect(sent({ metadata: { other: 'x' } }, {})).toEqual([['x-istio-peer-id', 'own-id']]);
+  });
+
+  test('in Istio’s dialect such a node sends what the native filter sends, so that it is answered', () => {
+    // The Struct that `convertWorkloadMetadataToStruct` makes of nothing: LABELS without any.
+    const [empty, id] = [
+      ['x-envoy-peer-metadata', 'CgwKBkxBQkVMUxICKgA='],
+      ['x-envoy-peer-metadata-id', 'own-id'],
+    ];
+    expect(sent({ metadata: { other: 'x' } })).toEqual([empty, id]);
+    expect(sent({})).toEqual([empty, id]);
+    const locality = { region: 'us-east4', zone: 'us-east4-b' };
+    expect(metadataOf({ locality })).toEqual({ LABELS: {}, REGION: 'us-east4', AVAILABILITY_ZONE: 'us-east4-b' });
   });
 });

@@ -10,6 +10,8 @@ const FIELDS: Record<string, string> = {
   'k8s.namespace.name': 'NAMESPACE',
   'k8s.cluster.name': 'CLUSTER_ID',
   'k8s.instance.name': 'NAME',
+  'cloud.region': 'REGION',
+  'cloud.availability_zone': 'AVAILABILITY_ZONE',
 };
 const LABELS: Record<string, string> = {
   'service.name': 'service.istio.io/canonical-name',
@@ -17,6 +19,12 @@ const LABELS: Record<string, string> = {
   'app.name': 'app',
   'app.version': 'version',
 };
+
+/** What is said once stands for both. */
+const TWINS = [
+  ['service.istio.io/canonical-name', 'app'],
+  ['service.istio.io/canonical-revision', 'version'],
+];
 
 /** A member of a baggage list: key and value without spaces around them. */
 function memberOf(text: string): [key: string, value: string] | undefined {
@@ -70,12 +78,16 @@ export function readBaggage(header: string): Buffer | undefined {
     const [namespace, workload] = [fields.get('NAMESPACE') ?? '', fields.get('WORKLOAD_NAME')];
     fields.set('OWNER', `kubernetes://apis/apps/v1/namespaces/${namespace}/${type}s/${workload}`);
   }
+  for (const [one, other] of [...TWINS, ...TWINS.map(([one, other]) => [other, one])]) {
+    if (labels.has(one)) labels.set(other, labels.get(other) ?? (labels.get(one) as string));
+  }
   // In the order in which the filter writes, from the end.
   const bytes = (text: string) => Buffer.from(text, 'latin1');
   const order = (names: string[], from: Map<string, string>) =>
     names.filter((name) => from.has(name)).map((name) => [name, bytes(from.get(name) as string)] as const);
   const writer = protobuf.Writer.create();
-  for (const [key, text] of order(['OWNER'], fields)) writeEntry(writer, key, STRING, text);
+  for (const [key, text] of order(['AVAILABILITY_ZONE', 'REGION', 'OWNER'], fields))
+    writeEntry(writer, key, STRING, text);
   const inner = protobuf.Writer.create();
   for (const [key, text] of order(Object.values(LABELS).reverse(), labels)) writeEntry(inner, key, STRING, text);
   writeEntry(writer, 'LABELS', STRUCT, inner.finish());
@@ -89,12 +101,19 @@ export function readBaggage(header: string): Buffer | undefined {
 export function writeBaggage(struct: Uint8Array): string {
   const fields = readStruct(struct);
   const labels = readStruct(nativeField(fields, 'LABELS', STRUCT) ?? new Uint8Array());
+  const field = (name: string) => nativeField(fields, name, STRING);
+  const label = (name: string) => nativeField(labels, name, STRING);
+  const unlike = (name: string, twin: string) => {
+    const [text, said] = [label(name), label(twin)];
+    return text && said && Buffer.from(text).equals(said) ? undefined : text;
+  };
   const members: [string, Uint8Array | undefined][] = [
-    [`k8s.${ownerTypeOf(fields) ?? 'pod'}.name`, nativeField(fields, 'WORKLOAD_NAME', STRING)],
-    ['k8s.namespace.name', nativeField(fields, 'NAMESPACE', STRING)],
-    ['k8s.cluster.name', nativeField(fields, 'CLUSTER_ID', STRING)],
-    ...Object.entries(LABELS).map(([key, label]) => [key, nativeField(labels, label, STRING)] as [string, Uint8Array]),
-    ['k8s.instance.name', nativeField(fields, 'NAME', STRING)],
+    [`k8s.${ownerTypeOf(fields) ?? 'pod'}.name`, field('WORKLOAD_NAME')],
+    ['service.name', label('service.istio.io/canonical-name')],
+    ['app.name', unlike('app', 'service.istio.io/canonical-name')],
+    ['service.version', label('service.istio.io/canonical-revision')],
+    ['app.version', unlike('version', 'service.istio.io/canonical-revision')],
+    ...Object.entries(FIELDS).map(([key, name]) => [key, field(name)] as [string, Uint8Array | undefined]),
   ];
   const hex = (byte: number) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
   const encoded = (text: Uint8Array) =>

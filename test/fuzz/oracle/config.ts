@@ -45,8 +45,9 @@ export interface Config {
   usesCluster: boolean;
   /** undefined: by listener direction. */
   methods?: Set<Method>;
-  /** The methods of downstream_discovery, in order. */
+  /** The methods of downstream_discovery and of upstream_discovery, in order. */
   discovers: string[];
+  learns: string[];
   writesBaggage: boolean;
   /** Everything that was said, in snake_case, nulls left out. */
   fields: Record<string, unknown>;
@@ -59,10 +60,20 @@ export function defaultOf(name: string): unknown {
 
 const camelCase = (name: string) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
 const SNAKE_CASE = new Map(
-  [...Object.keys(schema.properties), 'istio_headers', 'skip_external_clusters', 'trust_domains'].map(
-    (name) => [camelCase(name), name] as const,
-  ),
+  [
+    ...Object.keys(schema.properties),
+    'istio_headers',
+    'endpoint_metadata',
+    'workload_discovery',
+    'upstream_filter_state',
+    'peer_metadata_key',
+    'skip_external_clusters',
+    'trust_domains',
+  ].map((name) => [camelCase(name), name] as const),
 );
+
+/** Methods that are taken and do nothing. */
+const IDLE = ['workload_discovery', 'upstream_filter_state'];
 
 /** What a configuration says; undefined if it must be refused. */
 export function readConfig(bytes: Uint8Array): Config | undefined {
@@ -91,7 +102,8 @@ function configOf(json: Record<string, unknown>): Config | undefined {
     metadataKey: (fields.metadata_key as string) ?? 'istio.io/metadata',
     usesCluster: fields.node_key === 'cluster',
     methods: lists.length > 0 ? new Set(lists.filter((name) => methodsIn(name).includes('istio_headers'))) : undefined,
-    discovers: methodsIn('downstream_discovery'),
+    discovers: methodsIn('downstream_discovery').filter((name) => !IDLE.includes(name)),
+    learns: methodsIn('upstream_discovery').filter((name) => !IDLE.includes(name)),
     writesBaggage: methodsIn('upstream_propagation').includes('baggage'),
     fields,
   };
@@ -110,7 +122,11 @@ function plain(listed: Listed, path = ''): unknown {
   const object: Record<string, unknown> = Object.create(null);
   const nulls: string[] = [];
   for (const [key, value] of listed.list) {
-    const isOurs = path === '' || path.endsWith('[]') || path.endsWith('.istio_headers') || path === '.verify_peer';
+    const isOurs =
+      path === '' ||
+      path.endsWith('[]') ||
+      /\.(istio_headers|upstream_filter_state)$/.test(path) ||
+      path === '.verify_peer';
     const name = (isOurs && SNAKE_CASE.get(key)) || key;
     if (Object.hasOwn(object, name)) return undefined;
     object[name] = plain(value, `${path}.${name}`);

@@ -15,8 +15,8 @@ const LABELS: [from: string, to: string][] = [
   ['app.kubernetes.io/version', 'version'],
 ];
 
-/** The serialized Struct of a node's flat metadata; undefined if it has none. `additional` are names of labels. */
-export function native(node: Uint8Array, additional: string[]): Uint8Array | undefined {
+/** The serialized Struct of a node's flat metadata; undefined if it has none, unless it is sent without any. */
+export function native(node: Uint8Array, additional: string[], isSentEmpty: boolean): Uint8Array | undefined {
   const fields = fieldsOf(node, 0);
   const metadata = readStruct(messages(fields, 3).at(-1) ?? NOTHING);
   const out = new Map<string, Uint8Array>();
@@ -28,7 +28,7 @@ export function native(node: Uint8Array, additional: string[]): Uint8Array | und
   const owner = ownerOf(metadata);
   if (owner) out.set('OWNER', owner);
   const sent = find(metadata, 'LABELS', STRUCT);
-  if (out.size === 0 && !sent) return undefined;
+  if (out.size === 0 && !sent && !isSentEmpty) return undefined;
   copy('REGION');
   copy('AVAILABILITY_ZONE');
   for (const [key, number] of [['REGION', 1] as const, ['AVAILABILITY_ZONE', 2] as const]) {

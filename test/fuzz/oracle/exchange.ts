@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { isUtf8 } from 'node:buffer';
+import protobuf from 'protobufjs';
 import { readBaggage, withoutWorkload, writeBaggage } from './baggage.ts';
 import { type Config, defaultOf, METHODS, type Method } from './config.ts';
-import { native } from './dialect.ts';
+import { native, writeEntry } from './dialect.ts';
 import { canonical, kindOf, readNode, select, whyRefused } from './struct.ts';
 
 /**
@@ -60,8 +61,9 @@ export function ownOf(node: Uint8Array | undefined, config: Config): Own | undef
   const value = kindOf(read.value);
   const keyed = value.kind === 5 ? value.content : undefined;
   const labels = (config.fields.additional_labels as string[] | undefined) ?? [];
-  const flat = native(node, labels);
-  const chosenStruct = config.fields.dialect === 'istio' ? (flat ?? keyed) : (keyed ?? flat);
+  const isIstio = config.fields.dialect === 'istio';
+  const flat = native(node, labels, isIstio && !keyed);
+  const chosenStruct = isIstio ? (flat ?? keyed) : (keyed ?? flat);
   const struct = chosenStruct && canonical(chosenStruct);
   return {
     // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what no header can carry
@@ -116,6 +118,10 @@ const PEER = 'envoy.wasm.metadata_exchange.';
 export class Exchange {
   /** 1 inbound, 2 outbound, anything else: unspecified. */
   direction = 0;
+  /** What the control plane says of the endpoint that answers. */
+  endpoint = '';
+  /** Whether the metadata of each cluster says `disable_mx`. */
+  isDisabled = false;
   /** How many peers were found. */
   published = 0;
   /** The configurations that are alive. */
@@ -144,6 +150,11 @@ export class Exchange {
   /** Whether a header is what some configuration sends. */
   private isOurs(value: string | undefined): boolean {
     return !!value && [...this.roots].some(({ own }) => own.metadata === value || own.id === value);
+  }
+
+  /** Whether the two headers go to a cluster that is told by a list. */
+  private goesOn({ fields }: Config, isTold: boolean): boolean {
+    return isTold && !(this.isDisabled && fields.dialect === 'istio');
   }
 
   begin(root: Root, before?: StreamModel): StreamModel {
@@ -175,7 +186,8 @@ export class Exchange {
     stream.requested = true;
     stream.methods = methods;
     stream.isLaterRun = earlier !== undefined;
-    const tells = sends || config.writesBaggage;
+    const isTold = !this.isDisabled || !skips(config, 'upstream_propagation');
+    const tells = isTold && (sends || config.writesBaggage);
     if (!isNoted && stream.filterState[`${PEER}upstream_id`]) {
       for (const part of ['upstream', 'upstream_id', 'upstream_verified']) clear(stream, part);
     }
@@ -187,12 +199,14 @@ export class Exchange {
       const found = this.learnClient(stream, headers, discovers);
       const { hadMetadata, hadId } = stream.note;
       const isSaid = found === 'all of the headers' && !this.severalWays && hadMetadata && hadId;
-      const learnsServers = methods.has('upstream_discovery');
+      const learnsServers = config.methods ? config.learns.length > 0 : methods.has('upstream_discovery');
       const isNothing = !found && !hadMetadata && !hadId && !tells && !learnsServers;
       if (!isSaid && !isNothing) stream.notes.set(keyOf(config), stream.note);
     }
-    const going = config.writesBaggage && own.baggage ? withBaggage(headers, own.baggage) : headers;
-    return reads || sends ? settled(going, config, sends ? own : {}) : going;
+    let going = headers;
+    if (config.writesBaggage && isTold && own.baggage) going = withBaggage(headers, own.baggage);
+    else if (config.writesBaggage && !isTold && earlier) going = withoutOwnBaggage(headers);
+    return reads || sends ? settled(going, config, sends && this.goesOn(config, isTold) ? own : {}) : going;
   }
 
   /** What an earlier run knew; undefined if there was none. */
@@ -222,15 +236,18 @@ export class Exchange {
     if (!stream.requested) return headers;
     stream.answered = true;
     const { config, own } = stream.root;
-    const [reads, sends] = ['upstream_discovery', 'downstream_propagation'].map((name) =>
+    const [reads, answers] = ['upstream_discovery', 'downstream_propagation'].map((name) =>
       stream.methods.has(name as Method),
     );
+    const sends = answers && this.goesOn(config, !this.isDisabled || !skips(config, 'downstream_propagation'));
     const isOwn =
-      this.isOurs(first(headers, config.metadataHeader)) ||
-      this.isOurs(firstMember(first(headers, config.idHeader) ?? ''));
+      reads &&
+      (this.isOurs(first(headers, config.metadataHeader)) ||
+        this.isOurs(firstMember(first(headers, config.idHeader) ?? '')));
     const isOwnAnswer = isOwn && stream.notes.get(keyOf(config))?.answered;
-    if (reads && !isOwnAnswer) this.publish(stream, headers, 'upstream', ['istio_headers']);
-    if (!reads && !sends) return headers;
+    const learns = config.methods ? config.learns : reads ? ['istio_headers'] : [];
+    if (!isOwnAnswer) this.publish(stream, headers, 'upstream', learns);
+    if (!reads && !answers) return headers;
     const { hadMetadata, hadId } = stream.note;
     if (sends && stream.isLaterRun && (hadMetadata || hadId)) {
       stream.notes.set(keyOf(config), { ...stream.note, answered: true });
@@ -245,7 +262,10 @@ export class Exchange {
   private publish(stream: StreamModel, headers: HeaderPair[], side: string, methods: string[]) {
     const { config } = stream.root;
     const found = methods
-      .map((method) => ({ method, ...find(method, headers, config) }))
+      .map((method) => ({
+        method,
+        ...(method === 'endpoint_metadata' ? atEndpoint(this.endpoint) : find(method, headers, config)),
+      }))
       .find(({ struct, id }) => struct || id);
     if (!found) return undefined;
     this.published++;
@@ -295,6 +315,30 @@ function find(method: string, headers: HeaderPair[], config: Config): { struct?:
   };
 }
 
+/** Who an endpoint is: workload, namespace, service, revision and cluster. */
+function atEndpoint(text: string): { struct?: Buffer; id?: Buffer } {
+  const parts = text.split(';').slice(0, 5);
+  if (parts.length < 5 || parts.every((part) => part === '')) return {};
+  const [workload, namespace, service, revision, cluster] = parts.map((part) => bytesOf(part));
+  const written = (fields: [string, Buffer, number?][]) => {
+    const writer = protobuf.Writer.create();
+    for (const [key, text, kind] of fields) if (text.length || kind) writeEntry(writer, key, kind ?? 3, text);
+    return Buffer.from(writer.finish());
+  };
+  // In the order in which the filter writes, from the end.
+  const labels = written([
+    ['service.istio.io/canonical-revision', revision],
+    ['service.istio.io/canonical-name', service],
+  ]);
+  const struct = written([
+    ['LABELS', labels, 5],
+    ['CLUSTER_ID', cluster],
+    ['NAMESPACE', namespace],
+    ['WORKLOAD_NAME', workload],
+  ]);
+  return { struct: whyRefused(struct) === undefined ? struct : undefined };
+}
+
 /** No connection of the fuzzer has certificates. */
 const UNVERIFIED = Buffer.from('unverified');
 
@@ -314,6 +358,19 @@ function withBaggage(headers: HeaderPair[], own: string): HeaderPair[] {
   const earlier = withoutWorkload(joined(headers));
   const others = headers.filter(([name]) => name !== 'baggage');
   return [...others, ['baggage', earlier ? `${earlier},${own}` : own]];
+}
+
+/** Headers without what any workload said of itself, where anything else is left or not; as they are if it said nothing. */
+function withoutOwnBaggage(headers: HeaderPair[]): HeaderPair[] {
+  const [list, others] = [joined(headers), headers.filter(([name]) => name !== 'baggage')];
+  const left = withoutWorkload(list);
+  return left.length < list.length ? [...others, ['baggage', left]] : headers;
+}
+
+/** Whether a list leaves clusters out. */
+function skips({ fields }: Config, list: Method): boolean {
+  const methods = (fields[list] ?? []) as { istio_headers?: { skip_external_clusters?: boolean } }[];
+  return methods.some((method) => method.istio_headers?.skip_external_clusters);
 }
 
 /** All copies of the two headers gone, and ours in their place where we have any. */

@@ -181,13 +181,15 @@ function generate(random: Random, unresolved: Schema, rarity: number, name: stri
       minimum + random.below(maximum - minimum),
     ]);
   }
+  if (types.includes('boolean')) return random.oneIn(2);
   if (types.includes('array')) {
     const items = schema.items ?? {};
     return Array.from({ length: random.below(4) }, () => generate(random, items, rarity, name));
   }
   const properties = Object.entries(schema.properties ?? {});
   const isMethod = properties.some(([key]) => key === 'istio_headers');
-  const chosen = properties.filter(() => isMethod || random.oneIn(3));
+  const methods = random.oneIn(20) ? properties : [random.pick([properties[0], ...properties])];
+  const chosen = isMethod ? methods : properties.filter(() => random.oneIn(3));
   const members = random.shuffled(chosen).map(([key, part]): [string, Listed] => {
     const spelled = random.oneIn(4) ? key.replace(/_(.)/g, (_, letter) => letter.toUpperCase()) : key;
     return [spelled, generate(random, part, rarity, key)];

@@ -14,6 +14,10 @@ export interface Program {
   /** The node, as base64, or the number of one of NODES. */
   node: string | number;
   direction: number;
+  /** What the control plane says of the endpoint that answers. */
+  endpoint?: string;
+  /** Whether the metadata of each cluster says `disable_mx`. */
+  isDisabled?: boolean;
   steps: Step[];
 }
 export type Step =
@@ -52,6 +56,13 @@ export const NODES = [
     },
     locality: { region: 'a-region', zone: 'a-zone' },
   }),
+  node({
+    id: 'twins',
+    metadata: {
+      WORKLOAD_NAME: 'w',
+      LABELS: { app: 'a', 'service.istio.io/canonical-name': 'a', 'service.istio.io/canonical-revision': '1' },
+    },
+  }),
 ];
 
 const METADATA_NAMES = [
@@ -64,7 +75,19 @@ const METADATA_NAMES = [
 const ID_NAMES = ['x-istio-peer-id', 'x-istio-peer-id', 'x-istio-peer-id', 'x-b'];
 const IDS = [1, 2, 3, 32766, 32767, 32768, 32769, 65535, 65536, 2147483648, 4294901760];
 const LISTED = [{ istio_headers: {} }];
+const ENDPOINTS = [
+  'reviews-v1;default;reviews;v1;Kubernetes',
+  'a;b;c;d;e;f',
+  'a;b;c;d',
+  ';;;;',
+  ';;;;c',
+  'a;\xff;;;',
+  'a;\x01;;;',
+];
 const SETTINGS = [
+  '{"upstream_discovery":[{"workload_discovery":{}},{"baggage":{}},{}],"upstream_propagation":[{"baggage":{}}]}',
+  '{"dialect":"istio","upstream_propagation":[{"istio_headers":{}},{"baggage":{}}]}',
+  '{"upstream_propagation":[{"istio_headers":{"skip_external_clusters":true}},{"baggage":{}}]}',
   '',
   '',
   '{}',
@@ -79,6 +102,8 @@ const SETTINGS = [
   '{"dialect":"istio","additional_labels":["team","app"]}',
   '{"downstream_discovery":[{"istio_headers":{}},{"baggage":{}}],"upstream_propagation":[{"baggage":{}}]}',
   '{"downstream_discovery":[{"baggage":{}},{"istio_headers":{}}],"downstream_propagation":[{"istio_headers":{}}]}',
+  '{"upstream_discovery":[{"istio_headers":{}},{"endpoint_metadata":{}}],"upstream_propagation":[{"istio_headers":{}}]}',
+  '{"upstream_discovery":[{"endpoint_metadata":{}}],"downstream_propagation":[{"istio_headers":{}}]}',
   '{"downstream_discovery":[{"baggage":{}}],"upstream_propagation":[{"istio_headers":{}},{"baggage":{}}]}',
 ];
 
@@ -91,6 +116,8 @@ export function generateProgram(random: Random, corpus: Uint8Array[]): Program {
   const program: Program = {
     node: random.oneIn(12) ? anyNode(random).toString('base64') : random.oneIn(2) ? 0 : random.below(NODES.length),
     direction: random.below(random.oneIn(20) ? 200 : 3),
+    endpoint: random.oneIn(3) ? random.pick(ENDPOINTS) : undefined,
+    isDisabled: random.oneIn(4) || undefined,
     steps,
   };
   const id = () => (random.oneIn(2) ? 1 + random.below(100000) : random.pick(IDS));
@@ -180,6 +207,7 @@ function anyHeaders(random: Random): HeaderPair[] {
 const BAGGAGE_KEYS = [
   ...['k8s.deployment.name', 'k8s.pod.name', 'k8s.namespace.name', 'k8s.cluster.name', 'k8s.instance.name'],
   ...['service.name', 'service.version', 'app.name', 'app.version', 'other', 'k8s.cronjob.name', ''],
+  ...['cloud.region', 'cloud.availability_zone'],
 ];
 
 function anyBaggage(random: Random): string {

@@ -55,6 +55,18 @@ class Pair {
     this.host.properties['xds.listener_direction'] = Buffer.from([value, 0, 0, 0, 0, 0, 0, 0]);
   }
 
+  /** What the control plane says of the endpoint that answers. */
+  endpoint(text: string): void {
+    this.model.endpoint = text;
+    this.host.properties['xds.upstream_host_metadata.filter_metadata.istio.workload'] = Buffer.from(text, 'latin1');
+  }
+
+  /** Whether the metadata of each cluster says `disable_mx`. */
+  disable(isDisabled: boolean): void {
+    this.model.isDisabled = isDisabled;
+    this.host.properties['xds.cluster_metadata.filter_metadata.istio.disable_mx'] = Buffer.from([isDisabled ? 1 : 0]);
+  }
+
   private quietly(run: () => void): void {
     const [lines, memory] = [this.host.log.length, this.host.memorySize()];
     run();
@@ -198,6 +210,8 @@ export class Streams implements Target {
     host.calls.length = 0;
     const pair = new Pair(host);
     pair.direction(program.direction);
+    pair.endpoint(program.endpoint ?? '');
+    pair.disable(program.isDisabled ?? false);
     const roots = new Map<number, Root>();
     const streams = new Map<number, Live>();
     /** The root or the stream that a number names, among those that are alive. */
