@@ -12,6 +12,7 @@ import * as names from '../wire/names';
 import { looksLikeStruct, roomForJson, toJson } from '../wire/struct_json';
 import * as lists from './lists';
 import { Lists } from './lists';
+import { PlainFields } from './plain';
 import {
   begin,
   expect,
@@ -22,6 +23,7 @@ import {
   kept,
   key,
   malformed,
+  noMemory,
   REFUSED,
   readBool,
   readHeaderName,
@@ -79,6 +81,10 @@ export class Config {
   maxPeerCacheSize: u32;
   /** The paths of the fields that are sent; null: all are. */
   fields: Texts | null;
+  /** The paths of the fields that are published as strings of their own; null: none are. */
+  publishFields: Texts | null;
+  /** The same, as the VM knows them (plain.ts); null: none. */
+  plain: PlainFields | null;
   /** Whether the headers are Istio's and the own metadata is made as Istio's native filter makes it (own/istio.ts). */
   speaksIstio: bool;
   /** Labels that are sent beside those that Istio's dialect has. */
@@ -106,7 +112,10 @@ const text = slice(memory.data(8, 4));
  */
 export function readConfig(source: Slice, owner: usize): Config | null {
   const at = allocateFor(owner, offsetof<Config>());
-  if (!at) return null;
+  if (!at) {
+    noMemory();
+    return null;
+  }
   begin(source, owner);
   const config = changetype<Config>(at);
   memory.fill(at, 0, offsetof<Config>());
@@ -140,7 +149,7 @@ const FIRST_RUN: Slice = name('envoy.wasm.metadata_exchange.first_run.');
 function nameFirstRun(config: Config): bool {
   const room = FIRST_RUN.size + 8;
   const at = keepRoom(offsetof<Slice>() + offsetof<Text>() + room);
-  if (!at) return false;
+  if (!at) return noMemory();
   const line = changetype<Text>(at + offsetof<Slice>());
   line.open(at + offsetof<Slice>() + offsetof<Text>(), room);
   line.addBytes(FIRST_RUN.at, FIRST_RUN.size);
@@ -191,6 +200,7 @@ const DIALECT: u32 = 11;
 const ADDITIONAL_LABELS: u32 = 12;
 const SHARED_WITH_UPSTREAM: u32 = 13;
 const VERIFY_PEER: u32 = 14;
+const PUBLISH_FIELDS: u32 = 15;
 
 function fieldNumber(): u32 {
   if (isText(key, 'headers')) return HEADERS;
@@ -207,6 +217,7 @@ function fieldNumber(): u32 {
   if (isNamed('additional_labels')) return ADDITIONAL_LABELS;
   if (isNamed('shared_with_upstream')) return SHARED_WITH_UPSTREAM;
   if (isNamed('verify_peer')) return VERIFY_PEER;
+  if (isNamed('publish_fields')) return PUBLISH_FIELDS;
   return UNKNOWN;
 }
 
@@ -238,6 +249,10 @@ function readField(config: Config, field: u32): bool {
   if (field == METADATA_FIELDS) {
     config.fields = newTexts();
     return readInto(config.fields);
+  }
+  if (field == PUBLISH_FIELDS) {
+    config.publishFields = newTexts();
+    return readInto(config.publishFields, MOST_PUBLISHED, LONGEST_PUBLISHED);
   }
   if (field == ADDITIONAL_LABELS) {
     config.labels = newTexts();
@@ -272,8 +287,14 @@ function newTexts(): Texts | null {
   return at ? changetype<Texts>(at) : null;
 }
 
-function readInto(texts: Texts | null): bool {
-  return texts ? readTexts(texts) : refuse(json.offset(), 'does not fit into memory');
+const MOST_TEXTS: u32 = 100;
+
+/** Fields that are published by themselves, and bytes of a path: its name in filter state must fit host/properties.ts. */
+const MOST_PUBLISHED: u32 = 16;
+const LONGEST_PUBLISHED: u32 = 80;
+
+function readInto(texts: Texts | null, most: u32 = MOST_TEXTS, longest: u32 = 0): bool {
+  return texts ? readTexts(texts, most, longest) : refuse(json.offset(), 'does not fit into memory');
 }
 
 const VERIFY_MODE: u32 = 1;

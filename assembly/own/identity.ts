@@ -3,6 +3,7 @@
 
 import { Config } from '../config/config';
 import { BAGGAGE, has } from '../config/lists';
+import { noMemory } from '../config/reader';
 import * as log from '../host/log';
 import { NODE, NODE_CLUSTER, NODE_ID, OLD_NODE } from '../host/names';
 import * as properties from '../host/properties';
@@ -58,7 +59,7 @@ export function readIdentity(config: Config, owner: usize): Identity | null {
   const slicesAt = (offsetof<Identity>() + 7) & ~7;
   const valuesAt = slicesAt + 3 * SLICE_SIZE;
   const at = allocateFor(owner, valuesAt + 2 * VALUE_SIZE);
-  if (!at) return noMemory();
+  if (!at) return noIdentity();
   memory.fill(at, 0, valuesAt + 2 * VALUE_SIZE);
   const identity = changetype<Identity>(at);
   identity.metadata = slice(at + slicesAt);
@@ -73,10 +74,10 @@ export function readIdentity(config: Config, owner: usize): Identity | null {
     warnOfMemory('the node', <u32>size);
     properties.get(NODE_ID, nodeId);
     properties.get(NODE_CLUSTER, nodeCluster);
-    return keepId(config, identity.id, owner) ? identity : noMemory();
+    return keepId(config, identity.id, owner) ? identity : noIdentity();
   }
   if (!readNode(nodeBytes, config.metadataKey, nodeId, nodeCluster, ownValue)) return noNode();
-  if (!keepId(config, identity.id, owner)) return noMemory();
+  if (!keepId(config, identity.id, owner)) return noIdentity();
   ownBytes.set(0, 0);
   keepMetadata(config, identity.metadata, owner);
   const lists = config.lists;
@@ -84,9 +85,8 @@ export function readIdentity(config: Config, owner: usize): Identity | null {
   return identity;
 }
 
-function noMemory(): Identity | null {
-  log.line().add('there is no memory left for another configuration');
-  log.error();
+function noIdentity(): Identity | null {
+  noMemory();
   return null;
 }
 

@@ -3,7 +3,7 @@ import { isUtf8 } from 'node:buffer';
 import { readBaggage, withoutWorkload, writeBaggage } from './baggage.ts';
 import { type Config, defaultOf, METHODS, type Method } from './config.ts';
 import { native } from './dialect.ts';
-import { canonical, kindOf, readNode, select, whyRefused } from './struct.ts';
+import { canonical, kindOf, readNode, select, textAt, whyRefused } from './struct.ts';
 
 /**
  * What the filter does with the two headers, said a second time and in another way: README's tables, on whole lists of
@@ -177,11 +177,11 @@ export class Exchange {
     stream.isLaterRun = earlier !== undefined;
     const tells = sends || config.writesBaggage;
     if (!isNoted && stream.filterState[`${PEER}upstream_id`]) {
-      for (const part of ['upstream', 'upstream_id', 'upstream_verified']) clear(stream, part);
+      this.clearServer(stream);
     }
     if (earlier) {
       stream.note = earlier;
-      for (const part of ['upstream', 'upstream_id', 'upstream_verified']) clear(stream, part);
+      this.clearServer(stream);
     } else if (isNoted) {
       stream.note = { ...NOTHING, looked: looks, hadMetadata: metadata !== undefined, hadId: id !== undefined };
       const found = this.learnClient(stream, headers, discovers);
@@ -193,6 +193,16 @@ export class Exchange {
     }
     const going = config.writesBaggage && own.baggage ? withBaggage(headers, own.baggage) : headers;
     return reads || sends ? settled(going, config, sends ? own : {}) : going;
+  }
+
+  private clearServer(stream: StreamModel): void {
+    for (const part of ['upstream', 'upstream_id', 'upstream_verified']) clear(stream, part);
+    this.clearPlain(stream, 'upstream');
+  }
+
+  /** Clears what any configuration may have published of a peer by itself. */
+  private clearPlain(stream: StreamModel, side: string): void {
+    for (const { config } of this.roots) for (const path of plainOf(config)) clear(stream, `${side}.${path}`);
   }
 
   /** What an earlier run knew; undefined if there was none. */
@@ -261,10 +271,17 @@ export class Exchange {
       else if (part === 'upstream_id') stream.filterState[PEER + part] = Buffer.alloc(0);
       else if (this.severalWays) clear(stream, part);
     }
+    if (this.severalWays) this.clearPlain(stream, side);
+    for (const path of parts[side] ? plainOf(config) : []) {
+      const text = textAt(parts[side] as Buffer, Buffer.from(path));
+      if (text) stream.filterState[`${PEER}${side}.${path}`] = Buffer.from(text);
+    }
     const isAll = parts[side] && parts[`${side}_id`] && found.method === 'istio_headers';
     return isAll ? ('all of the headers' as const) : ('some' as const);
   }
 }
+
+const plainOf = ({ fields }: Config) => (fields.publish_fields ?? []) as string[];
 
 const keyOf = ({ metadataHeader, idHeader }: Config) => JSON.stringify([metadataHeader, idHeader]);
 
