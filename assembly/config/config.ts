@@ -25,6 +25,7 @@ import {
   malformed,
   noMemory,
   REFUSED,
+  readAnyText,
   readBool,
   readHeaderName,
   readNumber,
@@ -69,7 +70,7 @@ export class Config {
   idHeader: Slice;
   /** Under which name filter state keeps what the first run decided (runs.ts): one for each pair of headers. */
   firstRun: Slice;
-  /** Where in the node's metadata our own stands. */
+  /** Where in the node's metadata our own stands; empty: all of it is. */
   metadataKey: Slice;
   /** Whether the node's cluster, and not its id, is what we call ourselves. */
   usesCluster: bool;
@@ -137,6 +138,10 @@ function readSource(config: Config, source: Slice, owner: usize): bool {
   }
   if (!readFields(config) || !(json.finish() || malformed())) return false;
   if (config.speaksIstio) speakIstio(config);
+  // A list of what to leave out would be wrong for the next control plane, and tell everybody its secrets.
+  if (config.metadataKey.size == 0 && !config.fields) {
+    return refuse(0, 'metadata_key "" means the whole node, and only with metadata_fields, that say what may leave');
+  }
   return (
     !sameBytes(config.metadataHeader, config.idHeader) ||
     refuse(0, 'headers.metadata and headers.id must be two different headers')
@@ -225,7 +230,7 @@ function readField(config: Config, field: u32): bool {
   const offset = json.offset();
   if (field == HEADERS) return readHeaders(config);
   if (field == METADATA_KEY) {
-    if (!readText(text)) return false;
+    if (!readAnyText(text)) return false;
     const copy = kept(text);
     if (!copy) return false;
     config.metadataKey = copy;

@@ -89,10 +89,15 @@ export function skipNull(): bool {
 
 /** Reads a string that is not empty; `text` is then its bytes, without quotes and escapes. */
 export function readText(text: Slice): bool {
-  if (!expect(json.STRING)) return false;
   const offset = json.offset();
-  if (!json.readString(text)) return malformed();
+  if (!readAnyText(text)) return false;
   return text.size > 0 || refuse(offset, 'must not be empty');
+}
+
+/** Reads a string, even an empty one. */
+export function readAnyText(text: Slice): bool {
+  if (!expect(json.STRING)) return false;
+  return json.readString(text) || malformed();
 }
 
 /** The answer of `readNumber` and `readBool` where there was none, and the reason is in the log. */

@@ -166,13 +166,15 @@ const MOST_NAMED: u32 = 6;
 let warnedOfNothing: bool = false;
 
 /**
- * Finds what this proxy says of itself, as `ownStruct`: the Struct under the configured key, or what Istio's native
+ * Finds what this proxy says of itself, as `ownStruct`: the Struct under the configured key, or all metadata, or what Istio's native
  * filter would make of the flat keys beside it. The dialect says which of the two is asked for first.
  */
 function findOwnStruct(config: Config): bool {
-  const hasKey = ownValue.size > 0 && kindOf(ownValue, ownStruct) == STRUCT_KIND;
-  if (hasKey && !config.speaksIstio) return true;
   readSurroundings(nodeBytes, allMetadata, region, zone);
+  const isWhole = config.metadataKey.size == 0;
+  if (isWhole) ownStruct.copy(allMetadata);
+  const hasKey = isWhole ? allMetadata.size > 0 : ownValue.size > 0 && kindOf(ownValue, ownStruct) == STRUCT_KIND;
+  if (hasKey && !config.speaksIstio) return true;
   const labels = config.labels;
   const count = labels ? labels.count : 0;
   if (!reserve(roomForNative(allMetadata.size, count))) {
@@ -232,9 +234,13 @@ function warnOfNothing(config: Config): void {
   if (warnedOfNothing) return;
   warnedOfNothing = true;
   const line = log.line();
-  line.add(ownValue.size == 0 ? 'the node has no metadata "' : 'the node has no Struct as its metadata "');
-  line.addQuoted(config.metadataKey);
-  line.add('": only its id is sent');
+  line.add(ownValue.size == 0 ? 'the node has no metadata' : 'the node has no Struct as its metadata');
+  if (config.metadataKey.size > 0) {
+    line.add(' "');
+    line.addQuoted(config.metadataKey);
+    line.add('"');
+  }
+  line.add(': only its id is sent');
   log.warn();
 }
 

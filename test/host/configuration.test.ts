@@ -93,7 +93,10 @@ describe('what is refused, and what its author reads in the log', () => {
       'byte 83: publish_fields[16]: is one too many: there may be 16',
     ],
     ['{"node_key": "name"}', 'byte 13: node_key: must be "id" or "cluster"'],
-    ['{"metadata_key": ""}', 'byte 17: metadata_key: must not be empty'],
+    ...['', ', "metadata_fields": null'].map((more) => [
+      `{"metadata_key": ""${more}}`,
+      'byte 0: metadata_key "" means the whole node, and only with metadata_fields, that say what may leave',
+    ]),
     ['{"node_key": "id", "nodeKey": "id"}', 'byte 19: nodeKey: is given twice'],
     ['{"headers": {}, "headers": {}}', 'byte 16: headers: is given twice'],
     [
@@ -244,6 +247,10 @@ test('the JSON Schema says the same as the module', () => {
     { metadata_fields: Array(101).fill('A') },
     ...[16, 17].map((count) => ({ publish_fields: Array(count).fill('A') })),
     ...['x'.repeat(80), 'x'.repeat(81), 'a b', 'é', '\u007f', ':'].map((path) => ({ publish_fields: [path] })),
+    { metadata_key: '' },
+    { metadata_key: '', metadata_fields: null },
+    { metadata_key: '', metadata_fields: [] },
+    { metadata_key: '', metadata_fields: ['NAME'] },
     { unknown: 1 },
     { upstream_discovery: [{ istio_headers: {}, baggage: {} }] },
     { upstream_discovery: [{ istio_headers: null }] },

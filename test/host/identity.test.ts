@@ -55,6 +55,22 @@ describe('what a proxy says of itself', () => {
     expect(host.complaints()).toEqual([`metadata_exchange: ${warning}: only its id is sent`]);
   });
 
+  test('of all its metadata the fields that are chosen, with an empty metadata_key', () => {
+    const metadata = { service: 'web', secret: 's', tags: { env: 'prod', host: 'h' }, 'istio.io/metadata': { A: 1 } };
+    const config = { metadata_key: '', metadata_fields: ['service', 'tags.env', 'istio.io/metadata.A'] };
+    const { headers, complaints } = sent(node({ id: 'me', metadata }), JSON.stringify(config));
+    expect(struct.read(Buffer.from(headers[METADATA], 'base64'))).toEqual({
+      service: 'web',
+      tags: { env: 'prod' },
+      'istio.io/metadata': { A: 1 },
+    });
+    expect(complaints).toEqual([]);
+    expect(sent(node({ id: 'me' }), JSON.stringify(config))).toEqual({
+      headers: { [ID]: 'me' },
+      complaints: ['metadata_exchange: the node has no metadata: only its id is sent'],
+    });
+  });
+
   test('an empty Struct as an empty header, which asks for an answer', () => {
     const { headers, complaints } = sent(node({ id: 'me', metadata: { 'istio.io/metadata': {} } }));
     expect(headers).toEqual({ [METADATA]: '', [ID]: 'me' });

@@ -3,7 +3,7 @@ import { isUtf8 } from 'node:buffer';
 import { readBaggage, withoutWorkload, writeBaggage } from './baggage.ts';
 import { type Config, defaultOf, METHODS, type Method } from './config.ts';
 import { native } from './dialect.ts';
-import { canonical, kindOf, readNode, select, textAt, whyRefused } from './struct.ts';
+import { canonical, fieldsOf, kindOf, messages, readNode, select, textAt, whyRefused } from './struct.ts';
 
 /**
  * What the filter does with the two headers, said a second time and in another way: README's tables, on whole lists of
@@ -58,7 +58,9 @@ export function ownOf(node: Uint8Array | undefined, config: Config): Own | undef
   const id = Buffer.from(chosen).toString('latin1');
   const fits = chosen.length <= limitOf(config);
   const value = kindOf(read.value);
-  const keyed = value.kind === 5 ? value.content : undefined;
+  const all = messages(fieldsOf(node, 0), 3).at(-1);
+  const ofKey = value.kind === 5 ? value.content : undefined;
+  const keyed = config.metadataKey === '' ? (all?.length ? all : undefined) : ofKey;
   const labels = (config.fields.additional_labels as string[] | undefined) ?? [];
   const flat = native(node, labels);
   const chosenStruct = config.fields.dialect === 'istio' ? (flat ?? keyed) : (keyed ?? flat);

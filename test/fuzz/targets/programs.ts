@@ -72,6 +72,7 @@ const SETTINGS = [
   '{"node_key":"cluster"}',
   '{"max_header_size":60}',
   '{"metadata_fields":["NAME","LABELS.app","LIST","LABELS.x"]}',
+  '{"metadata_key":"","metadata_fields":["NAME","istio.io/metadata.NAME","LABELS.app","other"]}',
   '{"max_header_size":65536,"max_peer_cache_size":2}',
   '{"verify_peer":{"mode":"mark"}}',
   '{"verify_peer":{"mode":"enforce"},"headers":{"id":"x-b"}}',
