@@ -20,6 +20,7 @@ import { readNode, readSurroundings } from '../wire/node';
 import { roomForSelect, select } from '../wire/select';
 import { faultOfText, kindOf, SOUND, STRUCT_KIND } from '../wire/struct';
 import { addLeftOut, CANNOT, cutToFit, roomForCut } from './budget';
+import { warnOfSecrets } from './disclosure';
 import { nativeStruct, roomForNative } from './istio';
 import { VALUE_SIZE, Value } from './values';
 
@@ -220,6 +221,7 @@ function keepMetadata(config: Config, metadata: Slice, owner: usize): void {
     ownBytes.set(0, 0);
     return;
   }
+  if (!fields) warnOfSecrets(ownBytes);
   const size = encodedSize(ownBytes.size);
   const at = allocateFor(owner, size);
   if (!at) {
