@@ -2,6 +2,7 @@
 // Copyright the metadata-exchange authors
 
 import { Config, OFF, readConfig } from './config/config';
+import { leavePlain, usePlain } from './config/plain';
 import { leaveWay, useWay } from './config/ways';
 import { pluginConfiguration } from './host/buffers';
 import * as log from './host/log';
@@ -69,10 +70,7 @@ export function configure(id: u32, size: u32): bool {
     isVersionLogged = true;
   }
   const at = allocate(offsetof<Root>());
-  if (!at) {
-    log.noMemory();
-    return false;
-  }
+  if (!at) return log.noMemory();
   memory.fill(at, 0, offsetof<Root>());
   const root = changetype<Root>(at);
   if (!readRoot(root, size)) {
@@ -81,12 +79,12 @@ export function configure(id: u32, size: u32): bool {
   }
   end(id);
   const entry = roots.add(id);
-  if (!entry || !useWay(root.config)) {
+  if (!entry || !join(root.config)) {
     if (entry) roots.remove(entry);
-    log.noMemory();
     releaseAll(at);
-    return false;
+    return log.noMemory();
   }
+  declareFields(root.config);
   changetype<RootEntry>(changetype<usize>(entry)).root = root;
   root.identity.metadataValue.add(root.identity.metadata);
   root.identity.idValue.add(root.identity.id);
@@ -104,9 +102,18 @@ export function configure(id: u32, size: u32): bool {
   return true;
 }
 
+/** Takes a configuration in among those of the VM; false if there is no memory for that. */
+function join(config: Config): bool {
+  if (!usePlain(config)) return false;
+  if (useWay(config)) return true;
+  leavePlain(config);
+  return false;
+}
+
 function readRoot(root: Root, size: u32): bool {
   // Room for the text, and for what its strings are without escapes.
-  if (!reserve(<usize>size * 4) || !pluginConfiguration(size, configuration)) return false;
+  if (!reserve(<usize>size * 4)) return log.noMemory();
+  if (!pluginConfiguration(size, configuration)) return false;
   const owner = changetype<usize>(root);
   const config = readConfig(configuration, owner);
   if (!config) return false;
@@ -124,6 +131,15 @@ function declareSide(side: Side, config: Config): void {
   declare(side.struct, PROTOBUF_TYPE, STRUCT_SCHEMA);
   declare(side.id, STRING_TYPE, noSchema);
   if (config.verification != OFF) declare(side.verified, STRING_TYPE, noSchema);
+}
+
+function declareFields(config: Config): void {
+  const fields = config.plain;
+  if (!fields) return;
+  for (let i: u32 = 0; i < fields.count; i++) {
+    declare(fields.name(i, false), STRING_TYPE, noSchema);
+    declare(fields.name(i, true), STRING_TYPE, noSchema);
+  }
 }
 
 /** The cache size that the configuration asks for which asks for most. */
@@ -186,5 +202,7 @@ function unchain(root: Root): void {
 
 /** Releases a root and all that was kept for it, if it ended and none of its streams is alive. */
 export function releaseIfUnused(root: Root): void {
-  if (root.hasEnded && root.streams == 0) releaseAll(changetype<usize>(root));
+  if (!root.hasEnded || root.streams > 0) return;
+  leavePlain(root.config);
+  releaseAll(changetype<usize>(root));
 }

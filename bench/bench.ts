@@ -56,7 +56,8 @@ function done(): void {
 
 async function measureCases(all: Contender[]): Promise<MeasuredCase[]> {
   const cases = CASES.filter(({ name }) => WANTED.includes(name));
-  const takesPart = ({ name }: Contender, names?: string[]) => !names || [...ALWAYS, ...names].includes(name);
+  const takesPart = ({ name, logs }: Contender, names?: string[]) =>
+    names ? [...ALWAYS, ...names].includes(name) : !logs;
   const stands: LoadStand[] = [];
   const measured: MeasuredCase[] = [];
   try {
@@ -114,7 +115,9 @@ async function main(): Promise<void> {
   };
   if (WANTED.includes('streams')) results.cases.push(...(await measureStreams(all)));
   if (WANTED.includes('footprint')) {
-    const modules = all.filter(({ name, wasm }) => wasm && !['floor', 'again', 'lists', 'bridge'].includes(name));
+    const modules = all.filter(
+      ({ name, wasm, logs }) => wasm && !logs && !['floor', 'again', 'lists', 'bridge'].includes(name),
+    );
     results.footprints = await footprints(modules, progress('size, start and memory', BOOTS));
     done();
   }

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-import { distinct, inbound, large, outbound, type Traffic, withoutPeer } from './load_stand.ts';
+import { distinct, inbound, large, logged, outbound, type Traffic, withoutPeer } from './load_stand.ts';
 
 /** What is measured: requests of a kind, and who has to serve them. */
 export interface Case {
   name: string;
   title: string;
   traffic: Traffic;
-  /** Contenders by name, beside those that take part always; all of them unless told. */
+  /** Contenders by name, beside those that take part always; unless told all that log nothing. */
   contenders?: string[];
 }
 
 const FEW = ['floor', 'lists'];
 const READERS = ['rust', 'go', 'proxy-runtime', 'lua'];
+const LOGS = ['log-cel', 'log-bridge', 'log-plain'];
 
 export const CASES: Case[] = [
   { name: 'inbound', title: 'inbound, 600 bytes of Struct', traffic: inbound(600) },
@@ -24,4 +25,10 @@ export const CASES: Case[] = [
   { name: 'peers-1', title: 'one peer', traffic: distinct(1), contenders: READERS },
   { name: 'peers-100', title: '100 peers in turn', traffic: distinct(100), contenders: [] },
   { name: 'peers-10000', title: 'a new peer on every request', traffic: distinct(10_000), contenders: READERS },
+  {
+    name: 'log',
+    title: 'inbound, an access log with eight fields of the peer',
+    traffic: logged(600),
+    contenders: LOGS,
+  },
 ];

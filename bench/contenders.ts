@@ -17,6 +17,8 @@ export interface Contender {
   wasm?: string;
   /** Its filters for a listener of a direction. */
   filters(direction: Direction): object[];
+  /** What its access log says, where requests are logged: else the path alone. */
+  logs?: string;
 }
 
 /** What the proxies under test say of themselves. */
@@ -35,6 +37,37 @@ function withBridge(direction: Direction, filter: object): object[] {
     ? [filter, bridge('dynamic_metadata', 'downstream')]
     : [bridge('dynamic_metadata', 'upstream'), filter];
 }
+
+/** Fields of a peer that people log, and how each of three ways to read them is written. */
+const LOGGED = ['NAME', 'NAMESPACE', 'WORKLOAD_NAME', 'CLUSTER_ID', 'SERVICE_ACCOUNT', 'ISTIO_VERSION'];
+const FIELDS = [...LOGGED, 'LABELS.app', 'LABELS.version'];
+const CLIENT = 'envoy.wasm.metadata_exchange.downstream';
+const logOf = (write: (path: string) => string) => FIELDS.map(write).join(' ');
+
+/** The same access log in three ways: what the exchange costs together with what reads it. */
+const LOGGING: Contender[] = [
+  {
+    name: 'log-cel',
+    label: 'this filter, eight fields by CEL',
+    wasm: MODULE,
+    filters: () => [metadataExchange()],
+    logs: logOf((path) => `%CEL(filter_state['wasm.${CLIENT}'].${path})%`),
+  },
+  {
+    name: 'log-bridge',
+    label: 'this filter and the bridge, eight fields by DYNAMIC_METADATA',
+    wasm: MODULE,
+    filters: (direction) => withBridge(direction, metadataExchange()),
+    logs: logOf((path) => `%DYNAMIC_METADATA(${CLIENT}:${path.replace('.', ':')})%`),
+  },
+  {
+    name: 'log-plain',
+    label: 'this filter, eight plain fields',
+    wasm: MODULE,
+    filters: () => [metadataExchange({ publish_fields: FIELDS })],
+    logs: logOf((path) => `%FILTER_STATE(wasm.${CLIENT}.${path}:PLAIN)%`),
+  },
+];
 
 export const WITHOUT: Contender = { name: NONE, label: 'no filter', filters: () => [] };
 const BESIDE = 'beside';
@@ -79,6 +112,7 @@ export async function contenders(beside?: string): Promise<Contender[]> {
       filters: (direction) => withBridge(direction, metadataExchange()),
     },
   ];
+  all.push(...LOGGING);
   for (const competitor of await buildCompetitors()) {
     if (competitor.missing) {
       console.log(`==> ${competitor.label} is not measured: ${competitor.missing}`);

@@ -14,7 +14,7 @@ const TYPE = 'type.googleapis.com/envoy.extensions.filters.http.header_mutation.
 export const SIZES = [600, 1200, 5000];
 
 /** The listeners that each contender's Envoy has; all answer by themselves. */
-export type Listener = 'in' | 'out' | 'mutated';
+export type Listener = 'in' | 'out' | 'mutated' | 'logged';
 
 const answer = { status: 200 };
 const direct = (path: object, more: object = {}) => ({ match: path, direct_response: answer, ...more });
@@ -24,6 +24,18 @@ const adds = (key: string, value: string) => ({ header: { key, value } });
 const answering = SIZES.map((size) =>
   direct({ path: `/${size}` }, { response_headers_to_add: [adds(METADATA, peers.header(size)), adds(ID, peers.ID)] }),
 );
+
+/** An access log that goes nowhere: what it costs is to put its lines together. */
+function accessLog(contender: Contender): object {
+  return {
+    name: 'log',
+    typed_config: {
+      '@type': 'type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog',
+      path: '/dev/null',
+      log_format: { text_format_source: { inline_string: `%REQ(:PATH)% ${contender.logs ?? ''}\n` } },
+    },
+  };
+}
 
 /** Makes a request one of a peer of its own, by its path, before the filter under test sees it. */
 function mutation(): object {
@@ -66,13 +78,23 @@ export class LoadStand implements AsyncDisposable {
             routes,
             manager,
           },
+          {
+            name: 'logged',
+            direction: 'INBOUND',
+            filters: contender.filters('INBOUND'),
+            routes,
+            manager: { ...manager, access_log: [accessLog(contender)] },
+          },
         ],
         clusters: holding ? { holding: { port: holding, http2: true, circuit_breakers: { thresholds: [many] } } } : {},
       }),
       { name: contender.label, workers },
     );
     if (workers === 1) toEnvoyCore(envoy.pid);
-    const ports = { in: await envoy.port('in'), out: await envoy.port('out'), mutated: await envoy.port('mutated') };
+    const names: Listener[] = ['in', 'out', 'mutated', 'logged'];
+    const ports = Object.fromEntries(
+      await Promise.all(names.map(async (name) => [name, await envoy.port(name)] as const)),
+    ) as Record<Listener, number>;
     return new LoadStand(contender, envoy, ports, workerOf(envoy.pid));
   }
 
@@ -117,6 +139,9 @@ export const inbound = (size: number): Traffic => ({
   paths: ['/'],
   headers: [...USUAL, ...peerOf(size)],
 });
+
+/** Inbound, with an access log. */
+export const logged = (size: number): Traffic => ({ ...inbound(size), listener: 'logged' });
 
 export const outbound = (size: number): Traffic => ({ listener: 'out', paths: [`/${size}`], headers: USUAL });
 

@@ -14,6 +14,7 @@ import { looksLikeStruct, roomForJson, toJson } from '../wire/struct_json';
 import * as idle from './idle';
 import * as lists from './lists';
 import { Lists } from './lists';
+import { PlainFields } from './plain';
 import {
   begin,
   expect,
@@ -25,6 +26,7 @@ import {
   key,
   malformed,
   REFUSED,
+  readAnyText,
   readBool,
   readHeaderName,
   readNumber,
@@ -69,7 +71,7 @@ export class Config {
   idHeader: Slice;
   /** Under which name filter state keeps what the first run decided (runs.ts): one for each pair of headers. */
   firstRun: Slice;
-  /** Where in the node's metadata our own stands. */
+  /** Where in the node's metadata our own stands; empty: all of it is. */
   metadataKey: Slice;
   /** Whether the node's cluster, and not its id, is what we call ourselves. */
   usesCluster: bool;
@@ -81,6 +83,10 @@ export class Config {
   maxPeerCacheSize: u32;
   /** The paths of the fields that are sent; null: all are. */
   fields: Texts | null;
+  /** The paths of the fields that are published as strings of their own; null: none are. */
+  publishFields: Texts | null;
+  /** The same, as the VM knows them (plain.ts); null: none. */
+  plain: PlainFields | null;
   /** Whether the headers are Istio's and the own metadata is made as Istio's native filter makes it (own/istio.ts). */
   speaksIstio: bool;
   /** Labels that are sent beside those that Istio's dialect has. */
@@ -139,6 +145,10 @@ function readSource(config: Config, source: Slice, owner: usize): bool {
   }
   if (!readFields(config) || !(json.finish() || malformed())) return false;
   if (config.speaksIstio) speakIstio(config);
+  // A list of what to leave out would be wrong for the next control plane, and tell everybody its secrets.
+  if (config.metadataKey.size == 0 && !config.fields) {
+    return refuse(0, 'metadata_key "" means the whole node, and only with metadata_fields, that say what may leave');
+  }
   return (
     !sameBytes(config.metadataHeader, config.idHeader) ||
     refuse(0, 'headers.metadata and headers.id must be two different headers')
@@ -151,7 +161,7 @@ const FIRST_RUN: Slice = name('envoy.wasm.metadata_exchange.first_run.');
 function nameFirstRun(config: Config): bool {
   const room = FIRST_RUN.size + 8;
   const at = keepRoom(offsetof<Slice>() + offsetof<Text>() + room);
-  if (!at) return false;
+  if (!at) return log.noMemory();
   const line = changetype<Text>(at + offsetof<Slice>());
   line.open(at + offsetof<Slice>() + offsetof<Text>(), room);
   line.addBytes(FIRST_RUN.at, FIRST_RUN.size);
@@ -202,6 +212,7 @@ const DIALECT: u32 = 11;
 const ADDITIONAL_LABELS: u32 = 12;
 const SHARED_WITH_UPSTREAM: u32 = 13;
 const VERIFY_PEER: u32 = 14;
+const PUBLISH_FIELDS: u32 = 15;
 
 function fieldNumber(): u32 {
   if (isText(key, 'headers')) return HEADERS;
@@ -218,6 +229,7 @@ function fieldNumber(): u32 {
   if (isNamed('additional_labels')) return ADDITIONAL_LABELS;
   if (isNamed('shared_with_upstream')) return SHARED_WITH_UPSTREAM;
   if (isNamed('verify_peer')) return VERIFY_PEER;
+  if (isNamed('publish_fields')) return PUBLISH_FIELDS;
   return UNKNOWN;
 }
 
@@ -225,7 +237,7 @@ function readField(config: Config, field: u32): bool {
   const offset = json.offset();
   if (field == HEADERS) return readHeaders(config);
   if (field == METADATA_KEY) {
-    if (!readText(text)) return false;
+    if (!readAnyText(text)) return false;
     const copy = kept(text);
     if (!copy) return false;
     config.metadataKey = copy;
@@ -249,6 +261,10 @@ function readField(config: Config, field: u32): bool {
   if (field == METADATA_FIELDS) {
     config.fields = newTexts();
     return readInto(config.fields);
+  }
+  if (field == PUBLISH_FIELDS) {
+    config.publishFields = newTexts();
+    return readInto(config.publishFields, MOST_PUBLISHED, LONGEST_PUBLISHED);
   }
   if (field == ADDITIONAL_LABELS) {
     config.labels = newTexts();
@@ -284,8 +300,14 @@ function newTexts(): Texts | null {
   return at ? changetype<Texts>(at) : null;
 }
 
-function readInto(texts: Texts | null): bool {
-  return texts ? readTexts(texts) : refuse(json.offset(), 'does not fit into memory');
+const MOST_TEXTS: u32 = 100;
+
+/** Fields that are published by themselves, and bytes of a path: its name in filter state must fit host/properties.ts. */
+const MOST_PUBLISHED: u32 = 16;
+const LONGEST_PUBLISHED: u32 = 80;
+
+function readInto(texts: Texts | null, most: u32 = MOST_TEXTS, longest: u32 = 0): bool {
+  return texts ? readTexts(texts, most, longest) : refuse(json.offset(), 'does not fit into memory');
 }
 
 const VERIFY_MODE: u32 = 1;

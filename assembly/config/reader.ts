@@ -89,10 +89,15 @@ export function skipNull(): bool {
 
 /** Reads a string that is not empty; `text` is then its bytes, without quotes and escapes. */
 export function readText(text: Slice): bool {
-  if (!expect(json.STRING)) return false;
   const offset = json.offset();
-  if (!json.readString(text)) return malformed();
+  if (!readAnyText(text)) return false;
   return text.size > 0 || refuse(offset, 'must not be empty');
+}
+
+/** Reads a string, even an empty one. */
+export function readAnyText(text: Slice): bool {
+  if (!expect(json.STRING)) return false;
+  return json.readString(text) || malformed();
 }
 
 /** The answer of `readNumber` and `readBool` where there was none, and the reason is in the log. */
@@ -121,9 +126,6 @@ export function readBool(): i32 {
   return isWellFormed() ? <i32>isTrue : REFUSED;
 }
 
-/** The most texts in a list. */
-const MOST_TEXTS: u32 = 100;
-
 /** A list of texts: `at` is slices in a row. */
 @unmanaged
 export class Texts {
@@ -135,19 +137,27 @@ export class Texts {
   }
 }
 
-/** Reads a list of texts, each of them once, and keeps it as long as the configuration. */
-export function readTexts(texts: Texts): bool {
+/**
+ * Reads a list of at most `most` texts, each of them once, and keeps it as long as the configuration. `longest`: 0, or
+ * how many bytes each may have, all of them printable ASCII but no space.
+ */
+export function readTexts(texts: Texts, most: u32, longest: u32): bool {
   if (!expect(json.ARRAY)) return false;
-  texts.at = keepRoom(MOST_TEXTS * <u32>SLICE_SIZE);
+  texts.at = keepRoom(most * <u32>SLICE_SIZE);
   texts.count = 0;
   if (!texts.at) return refuse(json.offset(), 'does not fit into memory');
   let index: u32 = 0;
   json.enter();
   while (json.nextElement()) {
     const size = stepInto(index);
-    if (index++ == MOST_TEXTS) return refuse(json.offset(), 'is one too many: there may be 100');
+    const offset = json.offset();
+    if (index++ == most) return refuseBeyond(offset, 'is one too many: there may be ', most);
     const text = texts.get(texts.count);
     if (!readText(text)) return false;
+    if (longest) {
+      if (text.size > longest) return refuseBeyond(offset, 'is too long, its most bytes are ', longest);
+      if (!isPrintable(text)) return refuse(offset, 'must be printable ASCII, without spaces');
+    }
     if (!isListed(texts, text)) {
       const copy = kept(text);
       if (!copy) return false;
@@ -157,6 +167,14 @@ export function readTexts(texts: Texts): bool {
     stepBack(size);
   }
   return isWellFormed();
+}
+
+function isPrintable(text: Slice): bool {
+  for (let at = text.at; at < text.end(); at++) {
+    const byte = load<u8>(at);
+    if (byte < 0x21 || byte > 0x7e) return false;
+  }
+  return true;
 }
 
 function isListed(texts: Texts, text: Slice): bool {
@@ -255,6 +273,15 @@ export function malformed(): bool {
 /** Says what is wrong with the field of the path; always false. */
 export function refuse(offset: u32, problem: Ascii): bool {
   refusal(offset).add(problem);
+  log.error();
+  return false;
+}
+
+/** Says what bound a field is beyond; always false. */
+function refuseBeyond(offset: u32, problem: Ascii, bound: u32): bool {
+  const message = refusal(offset);
+  message.add(problem);
+  message.addNumber(bound);
   log.error();
   return false;
 }

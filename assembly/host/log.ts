@@ -33,8 +33,9 @@ export function error(): void {
   proxy_log(ERROR, text.at, text.size);
 }
 
-/** Says why a configuration is refused for which nothing is left. */
-export function noMemory(): void {
+/** Says why a configuration is refused for which nothing is left; always false. */
+export function noMemory(): bool {
   line().add('there is no memory left for another configuration');
   error();
+  return false;
 }

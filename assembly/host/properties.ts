@@ -37,7 +37,7 @@ const nothing = slice(memory.data(8, 4));
 /**
  * Tells Envoy, once for each configuration and before the first stream, how to read a filter state object, so that
  * CEL can walk it and formatters can print it. It lives as long as the request, through internal redirects too.
- * `schema` is the type URL of a protobuf message, or empty; both texts are shorter than 64 bytes.
+ * `schema` is the type URL of a protobuf message, or empty; together both texts have at most 120 bytes.
  *
  *     DeclarePropertyArguments  1 name  2 readonly  3 type  4 schema  5 span
  */

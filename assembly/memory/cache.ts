@@ -7,7 +7,7 @@ import { orderFor, pieceSize, ROOM_SIZE, Room, roomSize } from './room';
 import { Slice, sameBytes, slice } from './slice';
 
 /**
- * A cache from bytes to bytes: what was kept is found by content only, and the entry that was not asked for longest goes
+ * A cache from bytes to bytes: what was kept is found by content only (and by a number that says what was made of it), and the entry that was not asked for longest goes
  * first. Its room is allocated when it is opened; keeping and finding take no memory.
  *
  * Entries hang in short lists by their hash. A list never has more than MOST_IN_LIST entries: a newcomer pushes out the
@@ -19,6 +19,8 @@ import { Slice, sameBytes, slice } from './slice';
 @unmanaged
 class Entry {
   hash: u64;
+  /** What was made of the key: for each use of the cache, and what it wants to know of a key, a number. */
+  use: u32;
   /** The key's bytes, and the value's right behind them. */
   at: usize;
   keySize: u32;
@@ -104,16 +106,16 @@ export class Cache {
   }
 
   /** Whether the key is that of the entry that was used last: then not even its hash is needed. `value` as of `find`. */
-  findNewest(wanted: Slice, value: Slice): bool {
-    return this.newest != 0 && isKeyOf(changetype<Entry>(this.newest), wanted, value);
+  findNewest(wanted: Slice, use: u32, value: Slice): bool {
+    return this.newest != 0 && isKeyOf(changetype<Entry>(this.newest), wanted, use, value);
   }
 
   /** Finds the value that was kept for a key with this hash, which makes it the newest; false if there is none. */
-  find(wanted: Slice, hash: u64, value: Slice): bool {
+  find(wanted: Slice, hash: u64, use: u32, value: Slice): bool {
     if (!this.capacity) return false;
     for (let at = load<usize>(this.listOf(hash)); at; at = changetype<Entry>(at).next) {
       const entry = changetype<Entry>(at);
-      if (entry.hash != hash || !isKeyOf(entry, wanted, value)) continue;
+      if (entry.hash != hash || !isKeyOf(entry, wanted, use, value)) continue;
       if (at != this.newest) {
         this.unlink(entry);
         this.link(entry);
@@ -127,7 +129,7 @@ export class Cache {
    * Keeps a value for a key that is not there yet and has this hash; `value` is then the kept copy. What would take more
    * than a quarter of the room is not kept, and `value` stays as it is.
    */
-  keep(newKey: Slice, hash: u64, value: Slice): void {
+  keep(newKey: Slice, hash: u64, use: u32, value: Slice): void {
     const size = newKey.size + value.size;
     const order = orderFor(size);
     if (!this.capacity || pieceSize(order) * 4 > this.roomBytes) return;
@@ -145,6 +147,7 @@ export class Cache {
     memory.copy(at + newKey.size, value.at, value.size);
     value.at = at + newKey.size;
     entry.hash = hash;
+    entry.use = use;
     entry.at = at;
     entry.keySize = newKey.size;
     entry.valueSize = value.size;
@@ -208,9 +211,9 @@ export class Cache {
 }
 
 /** Whether an entry was kept for this key; `value` is then what was kept. */
-function isKeyOf(entry: Entry, wanted: Slice, value: Slice): bool {
+function isKeyOf(entry: Entry, wanted: Slice, use: u32, value: Slice): bool {
   key.set(entry.at, entry.keySize);
-  if (!sameBytes(key, wanted)) return false;
+  if (entry.use != use || !sameBytes(key, wanted)) return false;
   value.set(entry.at + entry.keySize, entry.valueSize);
   return true;
 }

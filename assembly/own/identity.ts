@@ -19,6 +19,7 @@ import { readNode, readSurroundings } from '../wire/node';
 import { roomForSelect, select } from '../wire/select';
 import { faultOfText, kindOf, SOUND, STRUCT_KIND } from '../wire/struct';
 import { addLeftOut, CANNOT, cutToFit, roomForCut } from './budget';
+import { warnOfSecrets } from './disclosure';
 import { nativeStruct, roomForNative } from './istio';
 import { VALUE_SIZE, Value } from './values';
 
@@ -58,7 +59,7 @@ export function readIdentity(config: Config, owner: usize): Identity | null {
   const slicesAt = (offsetof<Identity>() + 7) & ~7;
   const valuesAt = slicesAt + 3 * SLICE_SIZE;
   const at = allocateFor(owner, valuesAt + 2 * VALUE_SIZE);
-  if (!at) return noMemory();
+  if (!at) return noIdentity();
   memory.fill(at, 0, valuesAt + 2 * VALUE_SIZE);
   const identity = changetype<Identity>(at);
   identity.metadata = slice(at + slicesAt);
@@ -73,10 +74,10 @@ export function readIdentity(config: Config, owner: usize): Identity | null {
     warnOfMemory('the node', <u32>size);
     properties.get(NODE_ID, nodeId);
     properties.get(NODE_CLUSTER, nodeCluster);
-    return keepId(config, identity.id, owner) ? identity : noMemory();
+    return keepId(config, identity.id, owner) ? identity : noIdentity();
   }
   if (!readNode(nodeBytes, config.metadataKey, nodeId, nodeCluster, ownValue)) return noNode();
-  if (!keepId(config, identity.id, owner)) return noMemory();
+  if (!keepId(config, identity.id, owner)) return noIdentity();
   ownBytes.set(0, 0);
   keepMetadata(config, identity.metadata, owner);
   const lists = config.lists;
@@ -84,7 +85,7 @@ export function readIdentity(config: Config, owner: usize): Identity | null {
   return identity;
 }
 
-function noMemory(): Identity | null {
+function noIdentity(): Identity | null {
   log.noMemory();
   return null;
 }
@@ -165,14 +166,16 @@ const MOST_NAMED: u32 = 6;
 let warnedOfNothing: bool = false;
 
 /**
- * Finds what this proxy says of itself, as `ownStruct`: the Struct under the configured key, or what Istio's native
- * filter would make of the flat keys beside it. The dialect says which of the two is asked for first; Istio's has one
- * in any case.
+ * Finds what this proxy says of itself, as `ownStruct`: the Struct under the configured key, or all metadata, or what
+ * Istio's native filter would make of the flat keys beside it. The dialect says which of them is asked for first;
+ * Istio's has one in any case.
  */
 function findOwnStruct(config: Config): bool {
-  const hasKey = ownValue.size > 0 && kindOf(ownValue, ownStruct) == STRUCT_KIND;
-  if (hasKey && !config.speaksIstio) return true;
   readSurroundings(nodeBytes, allMetadata, region, zone);
+  const isWhole = config.metadataKey.size == 0;
+  if (isWhole) ownStruct.copy(allMetadata);
+  const hasKey = isWhole ? allMetadata.size > 0 : ownValue.size > 0 && kindOf(ownValue, ownStruct) == STRUCT_KIND;
+  if (hasKey && !config.speaksIstio) return true;
   const labels = config.labels;
   const count = labels ? labels.count : 0;
   if (!reserve(roomForNative(allMetadata.size, count))) {
@@ -219,6 +222,7 @@ function keepMetadata(config: Config, metadata: Slice, owner: usize): void {
     ownBytes.set(0, 0);
     return;
   }
+  if (!fields) warnOfSecrets(ownBytes);
   const size = encodedSize(ownBytes.size);
   const at = allocateFor(owner, size);
   if (!at) {
@@ -233,9 +237,13 @@ function warnOfNothing(config: Config): void {
   if (warnedOfNothing) return;
   warnedOfNothing = true;
   const line = log.line();
-  line.add(ownValue.size == 0 ? 'the node has no metadata "' : 'the node has no Struct as its metadata "');
-  line.addQuoted(config.metadataKey);
-  line.add('": only its id is sent');
+  line.add(ownValue.size == 0 ? 'the node has no metadata' : 'the node has no Struct as its metadata');
+  if (config.metadataKey.size > 0) {
+    line.add(' "');
+    line.addQuoted(config.metadataKey);
+    line.add('"');
+  }
+  line.add(': only its id is sent');
   log.warn();
 }
 

@@ -56,7 +56,7 @@ export function newPeerHeaders(): PeerHeaders {
 
 /** Finds the peer that the headers name; what of them cannot be read is as if it had not been sent. */
 export function findInHeaders(headers: PeerHeaders, config: Config, peer: Peer): bool {
-  if (!isReadable(headers.metadataFound) || !readMetadata(headers.metadata, config, peer.struct)) peer.struct.set(0, 0);
+  if (!isReadable(headers.metadataFound) || !readMetadata(headers.metadata, config, peer)) peer.struct.set(0, 0);
   if (isReadable(headers.idFound) && isReadableId(headers.id, config)) peer.id.copy(headers.id);
   if (peer.struct.size == 0 && peer.id.size == 0) return false;
   peer.method = ISTIO_HEADERS;

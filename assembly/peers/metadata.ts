@@ -2,6 +2,7 @@
 // Copyright the metadata-exchange authors
 
 import { Config } from '../config/config';
+import { PlainFields } from '../config/plain';
 import { now } from '../host/clock';
 import { take } from '../memory/arena';
 import { Cache } from '../memory/cache';
@@ -10,6 +11,8 @@ import * as metrics from '../metrics/metrics';
 import * as table from '../metrics/table';
 import { decode, decodedSize } from '../wire/base64';
 import { CONTROL_CHARACTER, faultOf, NESTING, NO_JSON_FORM, NOT_UTF8, SOUND } from '../wire/struct';
+import { locate, tableSize } from './fields';
+import { Peer } from './peer';
 
 /**
  * What a metadata header says, and whether it may be passed on. A header that was seen before costs a hash and a compare:
@@ -44,29 +47,37 @@ export function countCache(): void {
 }
 
 /**
- * Reads a metadata header; `struct` is then the peer's own bytes, a serialized google.protobuf.Struct that any reader in
- * Envoy can take. False, and counted by its cause, if it is none: then nothing is passed on. `header` may point at
+ * Reads a metadata header; the peer's Struct is then its own bytes, a serialized google.protobuf.Struct that any reader in
+ * Envoy can take, and what is published of it by itself is found. False, and counted by its cause, if it is none: then nothing is passed on. `header` may point at
  * anything afterwards.
  */
-export function readMetadata(header: Slice, config: Config, struct: Slice): bool {
+export function readMetadata(header: Slice, config: Config, peer: Peer): bool {
   if (header.size == 0) return false;
   if (header.size > config.maxHeaderSize) return refuse(table.OVERSIZE);
+  const struct = peer.struct;
+  const fields = config.plain;
+  const use = fields ? fields.number : 0;
   let hash: u64 = 0;
   const isCached = config.maxPeerCacheSize > 0;
   if (isCached) {
-    if (cache.findNewest(header, struct)) return received(table.CACHE_HITS);
+    if (cache.findNewest(header, use, struct)) return receivedFromCache(peer, fields);
     hash = cache.hash(header);
-    if (cache.find(header, hash, struct)) return received(table.CACHE_HITS);
+    if (cache.find(header, hash, use, struct)) return receivedFromCache(peer, fields);
     metrics.count(table.CACHE_MISSES);
   }
-  const room = take(decodedSize(header.size));
+  const room = take(decodedSize(header.size) + tableSize(fields));
   // Where there is no room beside the header, it is decoded where it stands, and cannot be kept.
   if (!decode(header, room ? room : header.at, struct) && !(room && decodeFirst(header, room, struct))) {
     return refuse(table.REFUSED_BASE64);
   }
   const fault = faultOf(struct);
   if (fault != SOUND) return refuse(causeOf(fault));
-  if (isCached && room) cache.keep(header, hash, struct);
+  if (isCached && room) {
+    if (fields) locate(struct, fields, struct.end());
+    struct.size += tableSize(fields);
+    cache.keep(header, hash, use, struct);
+    splitTable(peer, fields);
+  }
   metrics.count(table.PEERS_RECEIVED);
   return true;
 }
@@ -96,8 +107,16 @@ export function firstMember(list: Slice, found: Slice): bool {
   return true;
 }
 
-function received(by: u32): bool {
-  metrics.count(by);
+/** Takes the table of positions off what stands in the cache. */
+function splitTable(peer: Peer, fields: PlainFields | null): void {
+  if (!fields) return;
+  peer.struct.size -= tableSize(fields);
+  peer.positions = peer.struct.end();
+}
+
+function receivedFromCache(peer: Peer, fields: PlainFields | null): bool {
+  splitTable(peer, fields);
+  metrics.count(table.CACHE_HITS);
   metrics.count(table.PEERS_RECEIVED);
   return true;
 }

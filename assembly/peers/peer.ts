@@ -23,6 +23,8 @@ export class Peer {
   struct: Slice;
   /** What it calls itself. Size 0: nothing. */
   id: Slice;
+  /** Where in the Struct the published fields are (fields.ts); 0: nobody looked yet. */
+  positions: usize;
   /** The method that found it (config/lists.ts); 0: nobody was found. */
   method: u32;
 
@@ -30,6 +32,7 @@ export class Peer {
   clear(): void {
     this.struct.set(0, 0);
     this.id.set(0, 0);
+    this.positions = 0;
     this.method = 0;
   }
 }

@@ -7,6 +7,7 @@ import * as properties from '../host/properties';
 import { Slice, slice } from '../memory/slice';
 import { count } from '../metrics/metrics';
 import { MISMATCHES, UNVERIFIED } from '../metrics/table';
+import { clearFields, clearText, publishFields } from './fields';
 import { CLIENT, Peer, SERVER, Side } from './peer';
 import * as verdicts from './verify';
 
@@ -16,7 +17,7 @@ const earlier = slice(memory.data(8, 4));
 const nothing = slice(memory.data(8, 4));
 
 /**
- * Publishes a peer that was found: its Struct, its id and the verdict on both change together. Whether both Struct and
+ * Publishes a peer that was found: its Struct, its id, its plain fields and the verdict on all of it change together. Whether both Struct and
  * id were published. A server without an id gets an empty one: by that alone a later run sees that one was heard.
  *
  * `replaces`: whether another peer may have been published on this side before. Then what this one does not say is
@@ -37,6 +38,8 @@ export function publish(side: Side, peer: Peer, config: Config, replaces: bool):
   } else if (replaces) {
     clearText(side.verified);
   }
+  const fields = isStructPublished ? config.plain : null;
+  if (fields || replaces) publishFields(peer, fields, side == SERVER, replaces);
   if (isStructPublished) properties.set(side.struct, peer.struct);
   else if (replaces) clearText(side.struct);
   if (isIdPublished) properties.set(side.id, peer.id);
@@ -67,10 +70,7 @@ export function clearPublished(side: Side): void {
   clearText(side.struct);
   clearText(side.id);
   clearText(side.verified);
-}
-
-function clearText(name: Slice): void {
-  if (properties.get(name, earlier) && earlier.size > 0) properties.set(name, nothing);
+  clearFields(side == SERVER);
 }
 
 function textOf(verdict: u32): Slice {

@@ -5,6 +5,7 @@ import { bridge, metadataExchange, probe, proxy } from '../../testkit/envoy/conf
 import { Envoy } from '../../testkit/envoy/process.ts';
 import { App, ID, METADATA, send } from '../../testkit/http.ts';
 import { struct } from '../../testkit/struct.ts';
+import { ProxyStand } from '../support/proxy_stand.ts';
 
 /** Everything that a google.protobuf.Struct can say. */
 const everything = (name: string) => ({
@@ -156,3 +157,14 @@ describe('metadata of unusual shape', () => {
 function nest(depth: number, wrap: (inner: unknown) => unknown): unknown {
   return depth === 0 ? 'bottom' : wrap(nest(depth - 1, wrap));
 }
+
+test('of a node of another control plane, the fields that were chosen from all of its metadata', async () => {
+  await using stand = await ProxyStand.start({
+    direction: 'OUTBOUND',
+    config: { metadata_key: '', metadata_fields: ['service', 'tags.env'] },
+    node: { metadata: { service: 'web', token: 'secret', tags: { env: 'prod', host: 'h' } } },
+  });
+  const { seen } = await stand.exchange();
+  const header = seen?.headers.all(METADATA)[0] as string;
+  expect(struct.read(Buffer.from(header, 'base64'))).toEqual({ service: 'web', tags: { env: 'prod' } });
+});

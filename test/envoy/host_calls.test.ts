@@ -138,6 +138,13 @@ describe('the host calls of one stream', () => {
     );
   });
 
+  test('three fields that are published by themselves, two of which the peer has', async () => {
+    const config = metadataExchange({ publish_fields: ['NAME', 'LABELS.app', 'NAMESPACE'] });
+    const request = [...DIRECTION, ...fetchAll('request'), ...PUBLISH, ...PUBLISH, ...strip('request')];
+    const found = await trace('INBOUND', { headers: FROM_PEER }, config);
+    expect(found).toEqual(stream(request, write('response')));
+  });
+
   test('with lists nobody asks for the direction', async () => {
     const config = { downstream_discovery: [{ istio_headers: {} }], downstream_propagation: [{ istio_headers: {} }] };
     const request = [...read('request'), ...strip('request')];

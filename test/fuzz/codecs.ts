@@ -115,6 +115,13 @@ export class Codecs {
       : undefined;
   }
 
+  /** The string at the end of a path through a Struct; undefined if there is none. */
+  findText(bytes: Uint8Array, path: Uint8Array): Uint8Array | undefined {
+    const pathSlice = this.slice(1, this.put(path, this.end - bytes.length), path.length);
+    const from = this.slice(0, this.put(bytes), bytes.length);
+    return this.call.findText(from, pathSlice, this.slice(2)) ? this.output(2) : undefined;
+  }
+
   readNode(bytes: Uint8Array, key: Uint8Array): { id: Uint8Array; cluster: Uint8Array; value: Uint8Array } | undefined {
     const keySlice = this.slice(1, this.put(key, this.end - bytes.length), key.length);
     const at = this.put(bytes);

@@ -55,6 +55,49 @@ describe('what a proxy says of itself', () => {
     expect(host.complaints()).toEqual([`metadata_exchange: ${warning}: only its id is sent`]);
   });
 
+  test('fields that look like configuration or secrets, with a warning, unless they were chosen', () => {
+    const metadata = { NAME: 'n', PROXY_CONFIG: {}, ANNOTATIONS: 'x', LABELS: { key: 'x' } };
+    const others = {
+      db_Password: 'x',
+      apiKey: 'x',
+      AUTH_TOKEN: 1,
+      SECRETS: [],
+      aws_credentials: 'x',
+      tok: 'x',
+      ke: 'y',
+    };
+    const complaint = (of: object, config = {}) =>
+      sent(node({ id: 'me', metadata: { 'istio.io/metadata': of } }), JSON.stringify(config)).complaints;
+    const warning = (names: string) => [
+      `metadata_exchange: every peer that asks is told fields that look like configuration or secrets: ${names}. ` +
+        'Choose with metadata_fields what is sent',
+    ];
+    expect(complaint(metadata)).toEqual(warning('ANNOTATIONS, PROXY_CONFIG'));
+    expect(complaint({ ...metadata, ...others })).toEqual(
+      warning('ANNOTATIONS, AUTH_TOKEN, PROXY_CONFIG, SECRETS, apiKey, aws_credentials, ...'),
+    );
+    expect(complaint({ NAME: 'n', LABELS: { key: 'x' }, tok: 'x' })).toEqual([]);
+    expect(complaint(metadata, { metadata_fields: ['NAME', 'PROXY_CONFIG'] })).toEqual([]);
+    const flat = sent(node({ id: 'me', metadata: { ...metadata, NAMESPACE: 'default' } }), '{"dialect": "istio"}');
+    expect(flat.complaints, 'what is not sent').toEqual([]);
+  });
+
+  test('of all its metadata the fields that are chosen, with an empty metadata_key', () => {
+    const metadata = { service: 'web', secret: 's', tags: { env: 'prod', host: 'h' }, 'istio.io/metadata': { A: 1 } };
+    const config = { metadata_key: '', metadata_fields: ['service', 'tags.env', 'istio.io/metadata.A'] };
+    const { headers, complaints } = sent(node({ id: 'me', metadata }), JSON.stringify(config));
+    expect(struct.read(Buffer.from(headers[METADATA], 'base64'))).toEqual({
+      service: 'web',
+      tags: { env: 'prod' },
+      'istio.io/metadata': { A: 1 },
+    });
+    expect(complaints).toEqual([]);
+    expect(sent(node({ id: 'me' }), JSON.stringify(config))).toEqual({
+      headers: { [ID]: 'me' },
+      complaints: ['metadata_exchange: the node has no metadata: only its id is sent'],
+    });
+  });
+
   test('an empty Struct as an empty header, which asks for an answer', () => {
     const { headers, complaints } = sent(node({ id: 'me', metadata: { 'istio.io/metadata': {} } }));
     expect(headers).toEqual({ [METADATA]: '', [ID]: 'me' });

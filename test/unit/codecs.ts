@@ -39,6 +39,7 @@ export {
 } from '../../assembly/wire/json';
 export { readNode } from '../../assembly/wire/node';
 export { namespaceOf } from '../../assembly/wire/owner';
+export { findText } from '../../assembly/wire/path';
 export { faultOf, kindOf } from '../../assembly/wire/struct';
 export { hasControlCharacter, isUtf8 } from '../../assembly/wire/utf8';
 
@@ -156,13 +157,13 @@ export function openCache(entries: u32): bool {
 }
 
 /** Finds as the module does: the newest first, then by hash. */
-export function findInCache(key: usize, value: usize): bool {
-  if (cache.findNewest(slice(key), slice(value))) return true;
-  return cache.find(slice(key), cache.hash(slice(key)), slice(value));
+export function findInCache(key: usize, value: usize, use: u32): bool {
+  if (cache.findNewest(slice(key), use, slice(value))) return true;
+  return cache.find(slice(key), cache.hash(slice(key)), use, slice(value));
 }
 
-export function keepInCache(key: usize, value: usize): void {
-  cache.keep(slice(key), cache.hash(slice(key)), slice(value));
+export function keepInCache(key: usize, value: usize, use: u32): void {
+  cache.keep(slice(key), cache.hash(slice(key)), use, slice(value));
 }
 
 export function cacheCount(): u32 {

@@ -326,8 +326,11 @@ describe('a room', () => {
   });
 });
 
+/** What was made of a key. */
+const [USE, OTHER_USE] = [0, 1];
+
 describe('a cache', () => {
-  test('finds what was kept under exactly these bytes, and nothing under a part of them or more', () => {
+  test('finds what was kept under exactly these bytes for this use, and nothing under a part of them or more', () => {
     const { call, memory, slices } = load();
     call.openCache(10);
     const put = (index: number, text: string) => {
@@ -341,12 +344,19 @@ describe('a cache', () => {
       return Buffer.from(memory.buffer, at, size).toString('latin1');
     };
     const key = 'k'.repeat(100);
-    call.keepInCache(put(0, key), put(1, 'value'));
+    call.keepInCache(put(0, key), put(1, 'value'), USE);
     for (const other of [key.slice(0, 99), `${key}k`, `${key.slice(0, 99)}l`, `l${key.slice(1)}`, '']) {
-      expect(call.findInCache(put(0, other), put(1, '')), `${other.length} bytes`).toBe(0);
+      expect(call.findInCache(put(0, other), put(1, ''), USE), `${other.length} bytes`).toBe(0);
     }
-    expect(call.findInCache(put(0, key), put(1, ''))).toBe(1);
-    expect(text(1)).toBe('value');
+    expect(call.findInCache(put(0, key), put(1, ''), OTHER_USE)).toBe(0);
+    call.keepInCache(put(0, key), put(1, 'other'), OTHER_USE);
+    for (const [use, value] of [
+      [USE, 'value'],
+      [OTHER_USE, 'other'],
+    ] as const) {
+      expect(call.findInCache(put(0, key), put(1, ''), use)).toBe(1);
+      expect(text(1)).toBe(value);
+    }
   });
 
   test('of any size of contents never traps, and gives room back for what is new', () => {
@@ -359,8 +369,8 @@ describe('a cache', () => {
         const at = call.take(size * 2);
         new Uint32Array(memory.buffer, at, 2).set([random.below(100), size]);
         new Uint32Array(memory.buffer, slices, 4).set([at, size, at + size, size]);
-        if (call.findInCache(slices, slices + 8)) continue;
-        call.keepInCache(slices, slices + 8);
+        if (call.findInCache(slices, slices + 8, USE)) continue;
+        call.keepInCache(slices, slices + 8, USE);
       }
       expect(call.cacheCount()).toBeGreaterThan(0);
     });

@@ -4,7 +4,7 @@ import protobuf from 'protobufjs';
 import { readBaggage, withoutWorkload, writeBaggage } from './baggage.ts';
 import { type Config, defaultOf, METHODS, type Method } from './config.ts';
 import { native, writeEntry } from './dialect.ts';
-import { canonical, kindOf, readNode, select, whyRefused } from './struct.ts';
+import { canonical, fieldsOf, kindOf, messages, readNode, select, textAt, whyRefused } from './struct.ts';
 
 /**
  * What the filter does with the two headers, said a second time and in another way: README's tables, on whole lists of
@@ -59,7 +59,9 @@ export function ownOf(node: Uint8Array | undefined, config: Config): Own | undef
   const id = Buffer.from(chosen).toString('latin1');
   const fits = chosen.length <= limitOf(config);
   const value = kindOf(read.value);
-  const keyed = value.kind === 5 ? value.content : undefined;
+  const all = messages(fieldsOf(node, 0), 3).at(-1);
+  const ofKey = value.kind === 5 ? value.content : undefined;
+  const keyed = config.metadataKey === '' ? (all?.length ? all : undefined) : ofKey;
   const labels = (config.fields.additional_labels as string[] | undefined) ?? [];
   const isIstio = config.fields.dialect === 'istio';
   const flat = native(node, labels, isIstio && !keyed);
@@ -189,11 +191,11 @@ export class Exchange {
     const isTold = !this.isDisabled || !skips(config, 'upstream_propagation');
     const tells = isTold && (sends || config.writesBaggage);
     if (!isNoted && stream.filterState[`${PEER}upstream_id`]) {
-      for (const part of ['upstream', 'upstream_id', 'upstream_verified']) clear(stream, part);
+      this.clearServer(stream);
     }
     if (earlier) {
       stream.note = earlier;
-      for (const part of ['upstream', 'upstream_id', 'upstream_verified']) clear(stream, part);
+      this.clearServer(stream);
     } else if (isNoted) {
       stream.note = { ...NOTHING, looked: looks, hadMetadata: metadata !== undefined, hadId: id !== undefined };
       const found = this.learnClient(stream, headers, discovers);
@@ -207,6 +209,16 @@ export class Exchange {
     if (config.writesBaggage && isTold && own.baggage) going = withBaggage(headers, own.baggage);
     else if (config.writesBaggage && !isTold && earlier) going = withoutOwnBaggage(headers);
     return reads || sends ? settled(going, config, sends && this.goesOn(config, isTold) ? own : {}) : going;
+  }
+
+  private clearServer(stream: StreamModel): void {
+    for (const part of ['upstream', 'upstream_id', 'upstream_verified']) clear(stream, part);
+    this.clearPlain(stream, 'upstream');
+  }
+
+  /** Clears what any configuration may have published of a peer by itself. */
+  private clearPlain(stream: StreamModel, side: string): void {
+    for (const { config } of this.roots) for (const path of plainOf(config)) clear(stream, `${side}.${path}`);
   }
 
   /** What an earlier run knew; undefined if there was none. */
@@ -281,10 +293,17 @@ export class Exchange {
       else if (part === 'upstream_id') stream.filterState[PEER + part] = Buffer.alloc(0);
       else if (this.severalWays) clear(stream, part);
     }
+    if (this.severalWays) this.clearPlain(stream, side);
+    for (const path of parts[side] ? plainOf(config) : []) {
+      const text = textAt(parts[side] as Buffer, Buffer.from(path));
+      if (text) stream.filterState[`${PEER}${side}.${path}`] = Buffer.from(text);
+    }
     const isAll = parts[side] && parts[`${side}_id`] && found.method === 'istio_headers';
     return isAll ? ('all of the headers' as const) : ('some' as const);
   }
 }
+
+const plainOf = ({ fields }: Config) => (fields.publish_fields ?? []) as string[];
 
 const keyOf = ({ metadataHeader, idHeader }: Config) => JSON.stringify([metadataHeader, idHeader]);
 

@@ -270,6 +270,25 @@ export function select(bytes: Uint8Array, paths: Uint8Array[]): Uint8Array {
   return out.finish();
 }
 
+/** The string that is not empty at the end of a path: of several ways there, the one with the shortest first keys. */
+export function textAt(bytes: Uint8Array, path: Buffer): Uint8Array | undefined {
+  // Of several entries with a key the last one counts.
+  const fields = new Map<string, Uint8Array>();
+  for (const content of messages(fieldsOf(bytes, 0), 1)) {
+    const entry = fieldsOf(content, 0);
+    const key = Buffer.from(messages(entry, 1).at(-1) ?? NOTHING).toString('latin1');
+    fields.set(key, messages(entry, 2).at(-1) ?? NOTHING);
+  }
+  const parts = path.toString('latin1').split('.');
+  for (let i = 1; i <= parts.length; i++) {
+    const { kind, content } = kindOf(fields.get(parts.slice(0, i).join('.')) ?? NOTHING);
+    if (i === parts.length) return kind === 3 && content.length > 0 ? content : undefined;
+    const found = kind === 5 ? textAt(content, Buffer.from(parts.slice(i).join('.'), 'latin1')) : undefined;
+    if (found) return found;
+  }
+  return undefined;
+}
+
 type Listed = string | number | boolean | null | Listed[] | Members;
 
 /** A JSON object as it was written, the same key twice included. */

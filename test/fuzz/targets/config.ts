@@ -131,6 +131,10 @@ const NUMBERS = [
 /** Of the root context, which no stream has. */
 const ROOT_ID = 777_777_777;
 
+/** Paths of fields: what peers of the fuzzer have, what leads nowhere, the longest. */
+const PATHS = ['a', 'NAME', 'NAME', 'LABELS.app', 'LABELS', 'LABELS.x', 'a.b', 'a.b.c', '.', ':', 'x'.repeat(80)];
+const BAD_PATHS = ['', 'x y', 'é', '\x7f', 'x'.repeat(81)];
+
 const NAMES = [
   'x-a',
   'X-B',
@@ -166,7 +170,9 @@ function generate(random: Random, unresolved: Schema, rarity: number, name: stri
   if (types.includes('string')) {
     if (name === 'metadata_fields')
       return random.pick(['NAME', 'LABELS', 'LABELS.app', 'LIST', 'LABELS.x', 'a.b', '.']);
-    if (!schema.pattern) return random.oneIn(3) ? 'istio.io/metadata' : random.text() || 'x';
+    if (name === 'publish_fields') return random.pick(rarity < 20 && random.oneIn(9) ? BAD_PATHS : PATHS);
+    if (!schema.pattern)
+      return random.oneIn(3) ? 'istio.io/metadata' : random.text() || (name === 'metadata_key' ? '' : 'x');
     return random.pick(rarity < 20 && random.oneIn(4) ? [...BAD_NAMES, ...BAD_NAMES_TOO] : NAMES);
   }
   if (types.includes('integer')) {

@@ -5,7 +5,7 @@ import type { Random } from '../../../testkit/random.ts';
 import type { HeaderPair } from '../oracle/exchange.ts';
 import { mutated } from '../target.ts';
 import { generateConfig } from './config.ts';
-import { generateStruct } from './struct.ts';
+import { dotted, generateStruct } from './struct.ts';
 
 /** Programs for the fuzzer of streams: what they are, and how one is made up. */
 
@@ -95,10 +95,15 @@ const SETTINGS = [
   '{"node_key":"cluster"}',
   '{"max_header_size":60}',
   '{"metadata_fields":["NAME","LABELS.app","LIST","LABELS.x"]}',
+  '{"metadata_key":"","metadata_fields":["NAME","istio.io/metadata.NAME","LABELS.app","other"]}',
   '{"max_header_size":65536,"max_peer_cache_size":2}',
   '{"verify_peer":{"mode":"mark"}}',
   '{"verify_peer":{"mode":"enforce"},"headers":{"id":"x-b"}}',
   '{"verify_peer":{"mode":"require"}}',
+  '{"publish_fields":["NAME","LABELS.app","a.b.c"]}',
+  '{"publish_fields":["a","NAME","a.b"],"headers":{"id":"x-b"},"max_peer_cache_size":3}',
+  '{"publish_fields":["a.b","LABELS.x"],"verify_peer":{"mode":"require"},"max_peer_cache_size":0}',
+  '{"publishFields":["WORKLOAD_NAME","LABELS.app"],"downstream_discovery":[{"baggage":{}},{"istio_headers":{}}]}',
   '{"dialect":"istio","additional_labels":["team","app"]}',
   '{"downstream_discovery":[{"istio_headers":{}},{"baggage":{}}],"upstream_propagation":[{"baggage":{}}]}',
   '{"downstream_discovery":[{"baggage":{}},{"istio_headers":{}}],"downstream_propagation":[{"istio_headers":{}}]}',
@@ -138,8 +143,36 @@ export function generateProgram(random: Random, corpus: Uint8Array[]): Program {
     else if (kind === 22) steps.push({ tick: random.below(4) });
     else if (kept) steps.push(...kept.steps.slice(random.below(kept.steps.length)));
   }
+  if (random.oneIn(20)) steps.push(...anotherServer(random));
   if (!steps.some((step) => 'request' in step)) steps.push({ request: anyHeaders(random), root: 0, id: id() });
   return program;
+}
+
+/** The server that one configuration heard is replaced by one that a configuration with other headers hears. */
+function anotherServer(random: Random): Step[] {
+  const names = [
+    ['x-a', 'x-b'],
+    ['x-istio-peer-metadata', 'x-istio-peer-id'],
+  ];
+  const configs = names.map(([metadata, id]): Step => {
+    const publishFields = ['a', 'a.b', 'NAME', 'LABELS.app', 'LABELS'].filter(() => random.oneIn(2));
+    const text = JSON.stringify({ headers: { metadata, id }, publish_fields: publishFields });
+    return { configure: Buffer.from(text).toString('base64'), id: 1 + random.below(100000) };
+  });
+  const response = (name: string): Step => ({
+    response: [[name, Buffer.from(dotted(random)).toString('base64')]],
+    stream: 0,
+  });
+  return [
+    { endRoot: 0 },
+    { endRoot: 0 },
+    { direction: random.pick([0, 2]) },
+    ...configs,
+    { request: [], root: 0, id: 1 },
+    response('x-a'),
+    { redirect: 0, id: 2, root: 1 },
+    response('x-istio-peer-metadata'),
+  ];
 }
 
 function anyConfig(random: Random): string {
@@ -233,7 +266,8 @@ function anyMetadata(random: Random): string {
   // One that begins as another one does.
   if (kind === 5) return 'CgoKAWESBRoDYWJj'.repeat(1 + random.below(3));
   if (kind === 3) return random.pick(['ChEKBE5BTUUSCRoHb3duLW93bg==', 'Cg0KBE5BTUUSBRoDb3du', '=', '====', 'A', 'CgA']);
-  const text = Buffer.from(generateStruct(random, [])).toString('base64');
+  const struct = random.oneIn(3) ? dotted(random) : generateStruct(random, []);
+  const text = Buffer.from(struct).toString('base64');
   if (kind === 4) return printable(mutated(random, Buffer.from(text), []));
   return random.oneIn(3) ? text.replaceAll('=', '') : text;
 }

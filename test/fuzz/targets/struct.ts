@@ -4,7 +4,7 @@ import { anyForm, type Random } from '../../../testkit/random.ts';
 import { protobufjsTakes } from '../../../testkit/struct.ts';
 import { Codecs } from '../codecs.ts';
 import { ownerNamespaceOf, readStruct } from '../oracle/dialect.ts';
-import { canonical, kindOf, readNode, Struct, whyRefused } from '../oracle/struct.ts';
+import { canonical, kindOf, plainStruct, readNode, Struct, textAt, whyRefused } from '../oracle/struct.ts';
 import { type Builds, mutated, same, sameBytes, type Target } from '../target.ts';
 
 /** Where the own metadata stands in a node. */
@@ -63,10 +63,27 @@ export class StructTarget implements Target {
     if (value.kind === 3 || value.kind > 4) sameBytes('content', value.content, expectedValue.content);
 
     sameBytes('namespace of OWNER', codecs.namespaceOf(input), ownerNamespaceOf(readStruct(input)));
+    if (isSound) this.checkPaths(input);
     this.checkNode(input, KEY);
     const inNode = protobuf.Writer.create().uint32(0x0a).string('id').uint32(0x1a).bytes(input).finish();
     this.checkNode(inNode, input[1] === 0 ? Buffer.alloc(0) : input.slice(4, 4 + (input[3] ?? 0)));
     return isSound;
+  }
+
+  /** Follows paths that lead somewhere in a sound Struct, and some that do not. */
+  private checkPaths(bytes: Uint8Array): void {
+    const paths = ['', '.', 'a.b'];
+    const walk = (value: unknown, before: string): void => {
+      if (typeof value !== 'object' || value === null || Array.isArray(value) || paths.length > 30) return;
+      for (const [key, each] of Object.entries(value)) {
+        paths.push(before + key, `${before}${key}.`);
+        walk(each, `${before}${key}.`);
+      }
+    };
+    walk(plainStruct(bytes), '');
+    for (const path of paths.map((each) => Buffer.from(each))) {
+      sameBytes(`at ${path}`, this.codecs.findText(bytes, path), textAt(bytes, path));
+    }
   }
 
   private checkNode(bytes: Uint8Array, key: Uint8Array): void {
@@ -93,7 +110,7 @@ export function generateStruct(random: Random, corpus: Uint8Array[]): Uint8Array
   if (kind < 14 && corpus.length > 0) return mutated(random, random.pick(corpus), corpus);
   if (kind === 14) return nested(random);
   if (kind === 15) return node(random);
-  if (kind === 16) return owner(random);
+  if (kind === 16) return random.oneIn(2) ? owner(random) : dotted(random);
   return message(random, STRUCT, 4, random.pick([Number.POSITIVE_INFINITY, 60, 20, 6]));
 }
 
@@ -130,6 +147,22 @@ function node(random: Random): Uint8Array {
   for (let i = random.below(3); i > 0; i--) writer.uint32(0x1a).bytes(Struct.encode(metadata).finish());
   if (random.oneIn(2)) writer.uint32(0x32).string('build').uint32(0x3a).bytes(random.bytes(9));
   return writer.finish();
+}
+
+/** A Struct of which several ways lead to one field, as the paths of configurations name it. */
+export function dotted(random: Random): Uint8Array {
+  const text = () => random.pick(['', '', 'x', 'value', 'value']);
+  const leaf = () => random.pick<object>([{ stringValue: text() }, { stringValue: text() }, { numberValue: 1 }]);
+  const inner = (keys: string[], depth: number): object => {
+    const chosen = keys.filter(() => random.oneIn(2));
+    const value = (): object =>
+      depth > 0 && random.oneIn(2) ? { structValue: inner(['b', 'b.c', 'c', 'app', 'x', ''], depth - 1) } : leaf();
+    return { fields: Object.fromEntries(chosen.map((key) => [key, value()])) };
+  };
+  const some = () => inner(['a', 'a.b', 'a.b.c', 'NAME', 'LABELS', 'LABELS.app', 'LABELS.x', ''], 2);
+  // Of two entries with one key the last one counts.
+  const parts = [some(), ...(random.oneIn(4) ? [some()] : [])];
+  return Buffer.concat(parts.map((each) => Struct.encode(Struct.fromObject(each)).finish()));
 }
 
 /** A Struct whose OWNER may name a namespace. */

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the metadata-exchange authors
+
+import { DOWNSTREAM, UPSTREAM } from '../host/names';
+import { allocate, release } from '../memory/blocks';
+import { SLICE_SIZE, Slice, sameBytes, slice } from '../memory/slice';
+import { Config } from './config';
+import { Texts } from './reader';
+
+/**
+ * The lists of fields that configurations of this VM publish as strings of their own (`publish_fields`). Configurations
+ * with the same list share one. All lists are known here, because who replaces a peer must clear what another
+ * configuration published of the one before.
+ */
+@unmanaged
+export class PlainFields {
+  next: PlainFields | null;
+  configurations: u32;
+  /** What the cache knows the list by: no two lists of a VM ever have the same, and none has 0. */
+  number: u32;
+  count: u32;
+  /** Three slices for each field: its path, and what filter state calls it on either side. */
+  private slicesAt: usize;
+
+  /** Where in a Struct a field is. */
+  path(index: u32): Slice {
+    return slice(this.slicesAt + index * 3 * <u32>SLICE_SIZE);
+  }
+
+  /** What filter state calls a field: of the server, or of the client. */
+  name(index: u32, isServer: bool): Slice {
+    return slice(this.slicesAt + (index * 3 + (isServer ? 2 : 1)) * <u32>SLICE_SIZE);
+  }
+}
+
+/** Where the address of the first list stands. */
+const first = memory.data(4, 4);
+let lastNumber: u32 = 0;
+
+/** The first of all lists of the VM. */
+export function firstPlain(): PlainFields | null {
+  const at = load<usize>(first);
+  return at ? changetype<PlainFields>(at) : null;
+}
+
+/** Gives a configuration its list, if it publishes fields; false if there is no memory for a new one. */
+export function usePlain(config: Config): bool {
+  const wanted = config.publishFields;
+  if (!wanted || wanted.count == 0) return true;
+  let known = firstPlain();
+  while (known && !isListOf(known, wanted)) known = known.next;
+  if (!known) known = newList(wanted);
+  if (!known) return false;
+  known.configurations++;
+  config.plain = known;
+  return true;
+}
+
+/** A configuration and its streams ended: its list goes with the last one. */
+export function leavePlain(config: Config): void {
+  const list = config.plain;
+  if (!list || --list.configurations > 0) return;
+  // `next` is the first field of a list: where its address stands, and where that of the first one stands, are alike.
+  let place = first;
+  while (load<usize>(place) != changetype<usize>(list)) place = load<usize>(place);
+  store<usize>(place, load<usize>(changetype<usize>(list)));
+  release(changetype<usize>(list));
+}
+
+function isListOf(list: PlainFields, wanted: Texts): bool {
+  if (list.count != wanted.count) return false;
+  for (let i: u32 = 0; i < wanted.count; i++) {
+    if (!sameBytes(list.path(i), wanted.get(i))) return false;
+  }
+  return true;
+}
+
+function newList(wanted: Texts): PlainFields | null {
+  const slicesAt = offsetof<PlainFields>();
+  const textsAt = slicesAt + wanted.count * 3 * <u32>SLICE_SIZE;
+  let room: usize = 0;
+  for (let i: u32 = 0; i < wanted.count; i++) {
+    room += DOWNSTREAM.size + UPSTREAM.size + 2 + 2 * wanted.get(i).size;
+  }
+  const at = allocate(textsAt + room);
+  if (!at) return null;
+  const list = changetype<PlainFields>(at);
+  list.next = firstPlain();
+  list.configurations = 0;
+  list.number = ++lastNumber;
+  list.count = wanted.count;
+  list.slicesAt = at + slicesAt;
+  let to = at + textsAt;
+  for (let i: u32 = 0; i < wanted.count; i++) {
+    to = putName(DOWNSTREAM, wanted.get(i), to, list.name(i, false));
+    to = putName(UPSTREAM, wanted.get(i), to, list.name(i, true));
+    list.path(i).set(to - wanted.get(i).size, wanted.get(i).size);
+  }
+  store<usize>(first, at);
+  return list;
+}
+
+/** Writes the name of a field of one side, `SIDE.PATH`; the answer is where it ends. */
+function putName(side: Slice, path: Slice, to: usize, name: Slice): usize {
+  memory.copy(to, side.at, side.size);
+  store<u8>(to + side.size, 0x2e);
+  memory.copy(to + side.size + 1, path.at, path.size);
+  name.set(to, side.size + 1 + path.size);
+  return name.end();
+}
