@@ -87,7 +87,7 @@ export function onRequestHeaders(stream: HttpStream, headerCount: u32): void {
   let flags = isForeign || !isNoted ? 0 : recall(config, looks && !severalWays);
   const tells = isToldBy(lists.upstreamPropagation);
   if (flags & EARLIER || (!isNoted && isServerPublished())) {
-    // A server that an earlier run heard is not the one that will answer this run.
+    // The server that answered an earlier run is not the one that will answer this run.
     clearPublished(SERVER);
   } else if (isNoted) {
     if (looks) flags = LOOKED | flagsOf();

@@ -27,6 +27,8 @@ export class Peer {
   positions: usize;
   /** The method that found it (config/lists.ts); 0: nobody was found. */
   method: u32;
+  /** What its claims are worth (verify.ts), once it was published. */
+  verdict: u32;
 
   /** Makes it nobody. */
   clear(): void {
@@ -34,6 +36,7 @@ export class Peer {
     this.id.set(0, 0);
     this.positions = 0;
     this.method = 0;
+    this.verdict = 0;
   }
 }
 

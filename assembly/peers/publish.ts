@@ -17,8 +17,9 @@ const earlier = slice(memory.data(8, 4));
 const nothing = slice(memory.data(8, 4));
 
 /**
- * Publishes a peer that was found: its Struct, its id, its plain fields and the verdict on all of it change together. Whether both Struct and
- * id were published. A server without an id gets an empty one: by that alone a later run sees that one was heard.
+ * Publishes a peer that was found: its Struct, its id, its plain fields and the verdict on all of it change together.
+ * Whether both Struct and id were published. A server without an id gets an empty one: by that alone a later run sees
+ * that there was one.
  *
  * `replaces`: whether another peer may have been published on this side before. Then what this one does not say is
  * cleared. Filter state cannot be deleted: a cleared string reads as empty, a cleared Struct as `{}`.
@@ -28,6 +29,7 @@ export function publish(side: Side, peer: Peer, config: Config, replaces: bool):
   let isIdPublished = peer.id.size > 0;
   if (config.verification != OFF) {
     const verdict = verdicts.verify(peer, side, config);
+    peer.verdict = verdict;
     properties.set(side.verified, textOf(verdict));
     if (verdict == verdicts.MISMATCH) count(MISMATCHES);
     else if (verdict == verdicts.UNVERIFIED) count(UNVERIFIED);
