@@ -117,10 +117,6 @@ describe('what is refused, and what its author reads in the log', () => {
     ],
     ['{"verify_peer": {"mode": "maybe"}}', 'byte 25: verify_peer.mode: must be "off", "mark", "enforce" or "require"'],
     [
-      '{"downstream_propagation": [{"baggage": {}}]}',
-      'byte 29: downstream_propagation[0].baggage: is not a method for downstream_propagation',
-    ],
-    [
       '{"upstream_propagation": [{"workload_discovery": {}}]}',
       'byte 27: upstream_propagation[0].workload_discovery: is a method for discovery',
     ],
@@ -275,6 +271,8 @@ test('the JSON Schema says the same as the module', () => {
     { upstream_propagation: [{ upstream_filter_state: {} }, {}] },
     { downstream_discovery: [{ istio_headers: { skip_external_clusters: true } }] },
     { shared_with_upstream: true },
+    { downstream_propagation: [{ baggage: {} }] },
+    { downstream_propagation: [{ baggage: { a: 1 } }] },
     { shared_with_upstream: null },
     { shared_with_upstream: 1 },
     { upstream_discovery: [{ istio_headers: null }] },

@@ -49,6 +49,7 @@ export interface Config {
   discovers: string[];
   learns: string[];
   writesBaggage: boolean;
+  answersBaggage: boolean;
   /** Everything that was said, in snake_case, nulls left out. */
   fields: Record<string, unknown>;
 }
@@ -104,6 +105,7 @@ function configOf(json: Record<string, unknown>): Config | undefined {
     methods: lists.length > 0 ? new Set(lists.filter((name) => methodsIn(name).includes('istio_headers'))) : undefined,
     discovers: methodsIn('downstream_discovery').filter((name) => !IDLE.includes(name)),
     learns: methodsIn('upstream_discovery').filter((name) => !IDLE.includes(name)),
+    answersBaggage: methodsIn('downstream_propagation').includes('baggage'),
     writesBaggage: methodsIn('upstream_propagation').includes('baggage'),
     fields,
   };
