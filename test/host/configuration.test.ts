@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Ajv2020 } from 'ajv/dist/2020.js';
+import protobuf from 'protobufjs';
 import { describe, expect, test } from 'vitest';
 import { ROOT } from '../../testkit/envoy/binary.ts';
 import { Host } from '../../testkit/host/host.ts';
@@ -180,6 +181,28 @@ describe('what is taken', () => {
     const paths = Array.from({ length: 100 }, (_, i) => `${i}${'"\n'.repeat(1000)}`);
     expect(refusal(JSON.stringify({ metadata_fields: paths }))).toBeUndefined();
     expect(refusal(struct.write({ metadata_fields: paths }))).toBeUndefined();
+  });
+
+  test('a TypedStruct of any type, also without a value', () => {
+    const typed = (type: string, value?: Buffer) => {
+      const writer = protobuf.Writer.create().uint32(0x0a).string(type);
+      return Buffer.from((value ? writer.uint32(0x12).bytes(value) : writer).finish());
+    };
+    const type = 'type.googleapis.com/io.istio.http.peer_metadata.Config';
+    expect(refusal(typed(type, struct.write(everything())))).toBeUndefined();
+    expect(refusal(typed(type))).toBeUndefined();
+    expect(refusal(typed(type, struct.write({ x: 1 })))).toBe('byte 1: x: is not a known field');
+    const named = (name: string) => `byte 0: a message of the type ${name} without a Struct inside is no configuration`;
+    expect(refusal(typed(type, Buffer.from('{}')))).toBe(named(type));
+    const long = `type.googleapis.com/${'x'.repeat(600)}`;
+    expect(refusal(typed(long, Buffer.from('x')))).toBe(named(`${long.slice(0, 64)}...`));
+  });
+
+  test('a text that begins as a TypedStruct does', () => {
+    // A line break is the tag of a type’s name, and what follows its size.
+    const config = `\n{"metadata_key":"istio.io/metadata"${' '.repeat(88)}}`;
+    expect(config.length).toBe(2 + 0x7b);
+    expect(refusal(config)).toBeUndefined();
   });
 
   test('a Struct, as Envoy hands it on', () => {
