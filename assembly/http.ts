@@ -18,7 +18,7 @@ import * as properties from './host/properties';
 import { isText } from './memory/ascii';
 import { Entry } from './memory/pool';
 import { Slice, slice } from './memory/slice';
-import { removeOwnBaggage, writeOwnBaggage } from './own/baggage';
+import { removeOwnBaggage, saysWorkload, writeOwnBaggage } from './own/baggage';
 import { settleHeader } from './own/headers';
 import { Identity } from './own/identity';
 import { isOurs } from './own/values';
@@ -26,7 +26,7 @@ import { newPeerHeaders } from './peers/headers';
 import { findPeer } from './peers/methods';
 import { CLIENT, newPeer, SERVER } from './peers/peer';
 import { clearPublished, isPublished, isServerPublished, publish } from './peers/publish';
-import { ANSWERED, EARLIER, HAD_ID, HAD_METADATA, isAnswered, LOOKED, note, recall } from './runs';
+import { ANSWERED, EARLIER, HAD_BAGGAGE, HAD_ID, HAD_METADATA, isAnswered, LOOKED, note, recall } from './runs';
 
 /**
  * One HTTP stream: the methods of each list are asked who the peer is, what was found is published, and the headers are
@@ -83,7 +83,9 @@ export function onRequestHeaders(stream: HttpStream, headerCount: u32): void {
   const isForeign = looks && headers.areThere() && !isOurs(headers.metadata) && !isOurs(headers.id);
   // Who knows nothing of clients, and has nobody beside it who does, needs no note of its first run.
   const writesBaggage = has(lists.upstreamPropagation, BAGGAGE);
-  const isNoted = lists.downstreamDiscovery != null || looks || writesBaggage || hasReaders(config);
+  const looksAtBaggage = has(lists.downstreamPropagation, BAGGAGE);
+  const looksAtAll = lists.downstreamDiscovery != null || looks || looksAtBaggage;
+  const isNoted = looksAtAll || writesBaggage || hasReaders(config);
   let flags = isForeign || !isNoted ? 0 : recall(config, looks && !severalWays);
   const tells = isToldBy(lists.upstreamPropagation);
   if (flags & EARLIER || (!isNoted && isServerPublished())) {
@@ -91,6 +93,7 @@ export function onRequestHeaders(stream: HttpStream, headerCount: u32): void {
     clearPublished(SERVER);
   } else if (isNoted) {
     if (looks) flags = LOOKED | flagsOf();
+    if (looksAtBaggage && saysWorkload(message)) flags |= HAD_BAGGAGE;
     const isKnown = learnClient(lists, config, severalWays);
     const isSaid = isKnown && !severalWays && flags == (LOOKED | HAD_METADATA | HAD_ID);
     const isNothing = peer.method == 0 && (flags & ~LOOKED) == 0 && !tells && !lists.upstreamDiscovery;
@@ -140,10 +143,13 @@ export function onResponseHeaders(stream: HttpStream, headerCount: u32): void {
       publish(SERVER, peer, config, hasSeveralWays());
     }
   }
-  if (!reads && !answers) return;
   const flags = stream.flags;
-  const isAsked = answers && (flags & (HAD_METADATA | HAD_ID)) != 0 && isToldBy(lists.downstreamPropagation);
-  const sends = isAsked && areHeadersTold(lists.downstreamPropagation, config);
+  const answersHeaders = answers && (flags & (HAD_METADATA | HAD_ID)) != 0;
+  const answersBaggage = has(lists.downstreamPropagation, BAGGAGE) && (flags & HAD_BAGGAGE) != 0;
+  const tells = (answersHeaders || answersBaggage) && isToldBy(lists.downstreamPropagation);
+  if (tells && answersBaggage) writeOwnBaggage(message, identity.baggage);
+  if (!reads && !answers) return;
+  const sends = tells && answersHeaders && areHeadersTold(lists.downstreamPropagation, config);
   if (sends && flags & EARLIER) note(config, flags | ANSWERED);
   const sendsMetadata = sends && (flags & HAD_METADATA) != 0;
   settleHeader(RESPONSE_HEADERS, config.metadataHeader, identity.metadata, sendsMetadata, headers.metadataFound);

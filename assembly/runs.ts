@@ -26,9 +26,11 @@ export const HAD_ID: u32 = 4;
 export const ANSWERED: u32 = 8;
 /** Not noted: there was an earlier run. */
 export const EARLIER: u32 = 16;
+/** The client's baggage said who it is. */
+export const HAD_BAGGAGE: u32 = 32;
 
 const HAD_BOTH: u32 = HAD_METADATA | HAD_ID;
-const NOTED: u32 = 15;
+const NOTED: u32 = 47;
 
 const text = slice(memory.data(8, 4));
 const byte = memory.data(1);

@@ -11,6 +11,7 @@ import { Text } from '../memory/text';
 import * as json from '../wire/json';
 import * as names from '../wire/names';
 import { looksLikeStruct, roomForJson, toJson } from '../wire/struct_json';
+import { isEnvelope } from './envelope';
 import * as idle from './idle';
 import * as lists from './lists';
 import { Lists } from './lists';
@@ -33,6 +34,7 @@ import {
   readText,
   readTexts,
   refuse,
+  refuseType,
   skipNull,
   step,
   stepBack,
@@ -42,7 +44,7 @@ import {
 } from './reader';
 
 /**
- * The plugin's configuration: JSON, as text or as a google.protobuf.Struct, of the shape that Istio's native filter
+ * The plugin's configuration: JSON, as text, as a google.protobuf.Struct or as an xds.type.v3.TypedStruct, of the shape that Istio's native filter
  * takes (io.istio.http.peer_metadata.Config), with fields of our own beside it. docs/configuration.schema.json
  * describes it.
  */
@@ -106,6 +108,7 @@ const ISTIO_ID_HEADER: Slice = name('x-envoy-peer-metadata-id');
 const DEFAULT_METADATA_KEY: Slice = name('istio.io/metadata');
 
 const text = slice(memory.data(8, 4));
+const content = slice(memory.data(8, 4));
 
 /**
  * Reads a configuration, and keeps it for as long as `owner` lives (memory/blocks.ts). An empty text is the default
@@ -139,9 +142,18 @@ export function readConfig(source: Slice, owner: usize): Config | null {
 }
 
 function readSource(config: Config, source: Slice, owner: usize): bool {
-  if (looksLikeStruct(source)) {
+  let isStruct = looksLikeStruct(source);
+  if (!isStruct && isEnvelope(source, text, content)) {
+    if (content.size == 0) return true;
+    isStruct = looksLikeStruct(content);
+    if (!isStruct) return refuseType(text);
+    source.copy(content);
+  }
+  if (isStruct) {
     if (!reserve(roomForJson(source.size) * 2) || !toJson(source, source)) return false;
     begin(source, owner);
+  } else if (isBinary(source)) {
+    return refuse(0, 'is neither JSON nor a Struct nor a TypedStruct: it is a message of another type');
   }
   if (!readFields(config) || !(json.finish() || malformed())) return false;
   if (config.speaksIstio) speakIstio(config);
@@ -153,6 +165,16 @@ function readSource(config: Config, source: Slice, owner: usize): bool {
     !sameBytes(config.metadataHeader, config.idHeader) ||
     refuse(0, 'headers.metadata and headers.id must be two different headers')
   );
+}
+
+/** Whether bytes are no text: a control character stands at their begin that JSON does not have there. */
+function isBinary(bytes: Slice): bool {
+  return isControl(load<u8>(bytes.at)) || (bytes.size > 1 && isControl(load<u8>(bytes.at, 1)));
+}
+
+/** Whether a byte is a control character, and none of those that JSON takes as space. */
+function isControl(byte: u32): bool {
+  return byte < 0x20 && byte != 0x09 && byte != 0x0a && byte != 0x0d;
 }
 
 const FIRST_RUN: Slice = name('envoy.wasm.metadata_exchange.first_run.');

@@ -166,7 +166,7 @@ function problemOf(kind: u32, list: u32): Ascii {
   if (kind == ENDPOINT_METADATA && list != UPSTREAM_DISCOVERY) return 'is a method for upstream_discovery';
   if (list == DOWNSTREAM_DISCOVERY || list == UPSTREAM_DISCOVERY) return 0;
   if (kind == WORKLOAD_DISCOVERY || kind == UPSTREAM_FILTER_STATE) return 'is a method for discovery';
-  return kind == BAGGAGE && list == DOWNSTREAM_PROPAGATION ? 'is not a method for downstream_propagation' : 0;
+  return 0;
 }
 
 /** Where native's upstream_filter_state looks: read, and not kept. */

@@ -286,6 +286,16 @@ function refuseBeyond(offset: u32, problem: Ascii, bound: u32): bool {
   return false;
 }
 
+/** Says that a message is of a type that is no configuration; always false. */
+export function refuseType(type: Slice): bool {
+  const message = refusal(0);
+  message.add('a message of the type ');
+  message.addQuoted(type);
+  message.add(' without a Struct inside is no configuration');
+  log.error();
+  return false;
+}
+
 /** `metadata_exchange: configuration refused at byte 24: headers.metadata: ` */
 function refusal(offset: u32): Text {
   const message = log.line();

@@ -6,9 +6,9 @@ import { BAGGAGE_HEADER } from '../host/names';
 import { Slice, slice } from '../memory/slice';
 import { count } from '../metrics/metrics';
 import { HEADERS_SENT } from '../metrics/table';
-import { removeWorkload } from '../wire/baggage';
+import { hasWorkload, removeWorkload } from '../wire/baggage';
 
-/** The method `baggage`: we say who we are in a request's W3C baggage, beside what others have in it. */
+/** The method `baggage`: we say who we are in a message's W3C baggage, beside what others have in it. */
 
 const list = slice(memory.data(8, 4));
 const EVERYTHING: u32 = 0xffffffff;
@@ -18,9 +18,9 @@ const EVERYTHING: u32 = 0xffffffff;
  * passed on by the application, or we ourselves in an earlier try. Baggage that is too large to be fetched is left as
  * it is.
  */
-export function writeOwnBaggage(request: Message, own: Slice): void {
+export function writeOwnBaggage(message: Message, own: Slice): void {
   if (own.size == 0) return;
-  const found = request.findList(BAGGAGE_HEADER, list, EVERYTHING, own.size + 1);
+  const found = message.findList(BAGGAGE_HEADER, list, EVERYTHING, own.size + 1);
   if (found == PRESENT) {
     removeWorkload(list);
     if (list.size > 0) {
@@ -29,9 +29,9 @@ export function writeOwnBaggage(request: Message, own: Slice): void {
     }
     memory.copy(list.end(), own.at, own.size);
     list.size += own.size;
-    replace(request.map, BAGGAGE_HEADER, list);
+    replace(message.map, BAGGAGE_HEADER, list);
   } else if (found == ABSENT) {
-    replace(request.map, BAGGAGE_HEADER, own);
+    replace(message.map, BAGGAGE_HEADER, own);
   } else return;
   count(HEADERS_SENT);
 }
@@ -42,4 +42,9 @@ export function removeOwnBaggage(request: Message): void {
   const size = list.size;
   removeWorkload(list);
   if (list.size < size) replace(request.map, BAGGAGE_HEADER, list);
+}
+
+/** Whether a client says in its request's baggage who it is: then it may want to know who we are. */
+export function saysWorkload(request: Message): bool {
+  return request.findList(BAGGAGE_HEADER, list, EVERYTHING, 0) == PRESENT && hasWorkload(list);
 }

@@ -81,7 +81,9 @@ export function readIdentity(config: Config, owner: usize): Identity | null {
   ownBytes.set(0, 0);
   keepMetadata(config, identity.metadata, owner);
   const lists = config.lists;
-  if (lists && has(lists.upstreamPropagation, BAGGAGE)) keepBaggage(config, identity.baggage, owner);
+  if (lists && (has(lists.upstreamPropagation, BAGGAGE) || has(lists.downstreamPropagation, BAGGAGE))) {
+    keepBaggage(config, identity.baggage, owner);
+  }
   return identity;
 }
 

@@ -82,6 +82,17 @@ export function readBaggage(list: Slice, struct: Slice): u32 {
   return isKnown ? writeStruct(list, struct) : NOBODY;
 }
 
+/** Whether a list has any of our members, be it without a value. */
+export function hasWorkload(list: Slice): bool {
+  let at = list.at;
+  while (at < list.end()) {
+    const memberEnd = until(0x2c, at, list.end());
+    if (readMember(at, memberEnd) != NOT_OURS) return true;
+    at = memberEnd + 1;
+  }
+  return false;
+}
+
 /** Removes our members from a list, where it stands: what is left is what others said. */
 export function removeWorkload(list: Slice): void {
   let to = list.at;

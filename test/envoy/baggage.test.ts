@@ -108,6 +108,15 @@ test('a server is known by the baggage of its response, which goes on', async ()
   expect(got.headers.all('baggage')).toEqual([`${BAGGAGE},mine=1`]);
 });
 
+test('a client that says who it is in baggage is answered in baggage, beside what the application says', async () => {
+  const config = { downstream_discovery: [IN_BAGGAGE], downstream_propagation: [IN_BAGGAGE] };
+  const answer = () => ({ headers: ['baggage', 'mine=1'] });
+  await using stand = await ProxyStand.start({ direction: 'INBOUND', config, answer, metadata: SAID });
+  const asked = await stand.exchange({ headers: ['baggage', 'k8s.namespace.name=client'] });
+  expect(asked.answer.headers.all('baggage')).toEqual([`mine=1,${BAGGAGE}`]);
+  expect((await stand.exchange()).answer.headers.all('baggage')).toEqual(['mine=1']);
+});
+
 describe('baggage as a way to tell servers who we are', () => {
   const outbound = () =>
     ProxyStand.start({ direction: 'OUTBOUND', config: { upstream_propagation: [IN_BAGGAGE] }, metadata: SAID });

@@ -19,10 +19,17 @@ function outbound(filter: object, app: App): Bootstrap {
 
 describe('a configuration reaches the module', () => {
   const type = 'type.googleapis.com/google.protobuf';
+  const NATIVE = 'type.googleapis.com/io.istio.http.peer_metadata.Config';
   test.each([
     ['as StringValue, as WasmPlugin gives it', { '@type': `${type}.StringValue`, value: JSON.stringify(OTHER) }],
     ['as StringValue with white space', { '@type': `${type}.StringValue`, value: JSON.stringify(OTHER, null, 2) }],
+    ['as BytesValue', { '@type': `${type}.BytesValue`, value: Buffer.from(JSON.stringify(OTHER)).toString('base64') }],
     ['as Struct, which Envoy writes as JSON again', { '@type': `${type}.Struct`, value: OTHER }],
+    ['as TypedStruct', { '@type': 'type.googleapis.com/xds.type.v3.TypedStruct', type_url: NATIVE, value: OTHER }],
+    [
+      'as the older TypedStruct',
+      { '@type': 'type.googleapis.com/udpa.type.v1.TypedStruct', type_url: NATIVE, value: OTHER },
+    ],
   ])('%s', async (_, configuration) => {
     await using app = await App.start();
     await using envoy = await Envoy.start(outbound(wasm('plugin', configuration), app));
@@ -53,6 +60,30 @@ describe('a configuration with a mistake', () => {
     const { valid, log } = await validate(outbound(metadataExchange({ headers: { metadata: 5 } }), app));
     expect(valid).toBe(false);
     expect(log).toContain('configuration refused at byte 23: headers.metadata: expected a string, found a number');
+  });
+
+  test.each([
+    [
+      {
+        '@type': 'google.protobuf.Any',
+        value: { '@type': 'type.googleapis.com/google.protobuf.Duration', value: '5s' },
+      },
+      'a message of the type type.googleapis.com/google.protobuf.Duration without a Struct inside is no configuration',
+    ],
+    [
+      { '@type': 'google.protobuf.Duration', value: '5s' },
+      'is neither JSON nor a Struct nor a TypedStruct: it is a message of another type',
+    ],
+    [
+      { '@type': 'envoy.config.core.v3.Node', id: 'abc' },
+      'is neither JSON nor a Struct nor a TypedStruct: it is a message of another type',
+    ],
+  ])('a message of another type is named, as far as it can be seen: %j', async (message, complaint) => {
+    await using app = await App.start();
+    const configuration = { ...message, '@type': `type.googleapis.com/${message['@type']}` };
+    const { valid, log } = await validate(outbound(wasm('plugin', configuration), app));
+    expect(valid).toBe(false);
+    expect(log).toContain(`configuration refused at byte 0: ${complaint}`);
   });
 
   test('leaves the old one in force where it comes as an update', async () => {

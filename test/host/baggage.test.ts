@@ -83,3 +83,52 @@ describe('baggage is read with native’s fallbacks', () => {
     expect(read(locality)).toEqual({ REGION: 'us-east4', AVAILABILITY_ZONE: 'us-east4-b', LABELS: {} });
   });
 });
+
+describe('baggage as an answer', () => {
+  const ANSWERING = { downstream_propagation: [{ baggage: {} }] };
+  function answered(request: [string, string][], response: [string, string][] = [], config: object = ANSWERING) {
+    const metadata = { 'istio.io/metadata': { NAME: 'own' } };
+    const host = new Host({ 'xds.node': node({ id: 'own-id', metadata }) });
+    const root = host.configure(JSON.stringify(config)) as number;
+    const stream = host.stream(root).onRequest(...request);
+    expect(stream.request, 'the request goes on as it came').toEqual(request);
+    return { stream, response: stream.onResponse(...response).response };
+  }
+  const SAID: [string, string] = ['baggage', 'userId=alice,k8s.namespace.name=default'];
+  const OWN: [string, string] = ['baggage', 'k8s.instance.name=own'];
+
+  test('is given to a client whose baggage says who it is, be it by an empty member', () => {
+    expect(answered([SAID]).response).toEqual([OWN]);
+    expect(answered([['baggage', 'app.name=']]).response).toEqual([OWN]);
+    expect(answered([['baggage', 'userId=alice']]).response).toEqual([]);
+    expect(answered([]).response).toEqual([]);
+  });
+
+  test('goes behind the application’s, in place of what it passed on of another workload', () => {
+    const response: [string, string][] = [['baggage', 'mine=1,k8s.instance.name=other']];
+    expect(answered([SAID], response).response).toEqual([['baggage', 'mine=1,k8s.instance.name=own']]);
+    expect(answered([['baggage', 'a=b']], response).response, 'who did not ask gets the application’s').toEqual(
+      response,
+    );
+  });
+
+  test('is given after a redirect, too, by what the client said the first time', () => {
+    const config = { ...ANSWERING, upstream_propagation: [{ baggage: {} }] };
+    const metadata = { 'istio.io/metadata': { NAME: 'own' } };
+    const host = new Host({ 'xds.node': node({ id: 'own-id', metadata }) });
+    const root = host.configure(JSON.stringify(config)) as number;
+    for (const [first, expected] of [
+      [[SAID], [OWN]],
+      [[], []],
+    ] as [[string, string][], [string, string][]][]) {
+      const stream = host.stream(root).onRequest(...first);
+      stream.onResponse();
+      expect(stream.redirect().onResponse().response).toEqual(expected);
+    }
+  });
+
+  test('and the headers are answered each for itself', () => {
+    const both = { downstream_propagation: [{ baggage: {} }, { istio_headers: {} }] };
+    expect(answered([SAID], [], both).response).toEqual([OWN]);
+  });
+});

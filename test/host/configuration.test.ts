@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Ajv2020 } from 'ajv/dist/2020.js';
+import protobuf from 'protobufjs';
 import { describe, expect, test } from 'vitest';
 import { ROOT } from '../../testkit/envoy/binary.ts';
 import { Host } from '../../testkit/host/host.ts';
@@ -131,10 +132,6 @@ describe('what is refused, and what its author reads in the log', () => {
     ],
     ['{"verify_peer": {"mode": "maybe"}}', 'byte 25: verify_peer.mode: must be "off", "mark", "enforce" or "require"'],
     [
-      '{"downstream_propagation": [{"baggage": {}}]}',
-      'byte 29: downstream_propagation[0].baggage: is not a method for downstream_propagation',
-    ],
-    [
       '{"upstream_propagation": [{"workload_discovery": {}}]}',
       'byte 27: upstream_propagation[0].workload_discovery: is a method for discovery',
     ],
@@ -198,6 +195,28 @@ describe('what is taken', () => {
     const paths = Array.from({ length: 100 }, (_, i) => `${i}${'"\n'.repeat(1000)}`);
     expect(refusal(JSON.stringify({ metadata_fields: paths }))).toBeUndefined();
     expect(refusal(struct.write({ metadata_fields: paths }))).toBeUndefined();
+  });
+
+  test('a TypedStruct of any type, also without a value', () => {
+    const typed = (type: string, value?: Buffer) => {
+      const writer = protobuf.Writer.create().uint32(0x0a).string(type);
+      return Buffer.from((value ? writer.uint32(0x12).bytes(value) : writer).finish());
+    };
+    const type = 'type.googleapis.com/io.istio.http.peer_metadata.Config';
+    expect(refusal(typed(type, struct.write(everything())))).toBeUndefined();
+    expect(refusal(typed(type))).toBeUndefined();
+    expect(refusal(typed(type, struct.write({ x: 1 })))).toBe('byte 1: x: is not a known field');
+    const named = (name: string) => `byte 0: a message of the type ${name} without a Struct inside is no configuration`;
+    expect(refusal(typed(type, Buffer.from('{}')))).toBe(named(type));
+    const long = `type.googleapis.com/${'x'.repeat(600)}`;
+    expect(refusal(typed(long, Buffer.from('x')))).toBe(named(`${long.slice(0, 64)}...`));
+  });
+
+  test('a text that begins as a TypedStruct does', () => {
+    // A line break is the tag of a type’s name, and what follows its size.
+    const config = `\n{"metadata_key":"istio.io/metadata"${' '.repeat(88)}}`;
+    expect(config.length).toBe(2 + 0x7b);
+    expect(refusal(config)).toBeUndefined();
   });
 
   test('a Struct, as Envoy hands it on', () => {
@@ -296,6 +315,8 @@ test('the JSON Schema says the same as the module', () => {
     { upstream_propagation: [{ upstream_filter_state: {} }, {}] },
     { downstream_discovery: [{ istio_headers: { skip_external_clusters: true } }] },
     { shared_with_upstream: true },
+    { downstream_propagation: [{ baggage: {} }] },
+    { downstream_propagation: [{ baggage: { a: 1 } }] },
     { shared_with_upstream: null },
     { shared_with_upstream: 1 },
     { upstream_discovery: [{ istio_headers: null }] },

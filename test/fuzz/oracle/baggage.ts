@@ -34,13 +34,15 @@ function memberOf(text: string): [key: string, value: string] | undefined {
 
 const WORKLOAD = /^k8s\.(deployment|pod|job|cronjob)\.name$/;
 
+/** Whether a member is one of those that say who a workload is. */
+export function isOurs(text: string): boolean {
+  const key = memberOf(text)?.[0];
+  return key !== undefined && (WORKLOAD.test(key) || Object.hasOwn(FIELDS, key) || Object.hasOwn(LABELS, key));
+}
+
 /** A list without the members that say who a workload is. */
 export function withoutWorkload(list: string): string {
   if (list === '') return '';
-  const isOurs = (text: string) => {
-    const key = memberOf(text)?.[0];
-    return key !== undefined && (WORKLOAD.test(key) || Object.hasOwn(FIELDS, key) || Object.hasOwn(LABELS, key));
-  };
   // Nothing stands behind a comma at the end.
   const members = list.endsWith(',') ? list.slice(0, -1).split(',') : list.split(',');
   let left = '';

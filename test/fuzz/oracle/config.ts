@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { ROOT } from '../../../testkit/envoy/binary.ts';
-import { type Listed, Members, toMembers, whyOwnRefused } from './struct.ts';
+import { attempt, fieldsOf, type Listed, Members, messages, toMembers, whyOwnRefused } from './struct.ts';
 
 /** Which configurations are right, by docs/configuration.schema.json, JSON.parse and what README adds to the two. */
 
@@ -49,6 +49,7 @@ export interface Config {
   discovers: string[];
   learns: string[];
   writesBaggage: boolean;
+  answersBaggage: boolean;
   /** Everything that was said, in snake_case, nulls left out. */
   fields: Record<string, unknown>;
 }
@@ -78,11 +79,22 @@ const IDLE = ['workload_discovery', 'upstream_filter_state'];
 /** What a configuration says; undefined if it must be refused. */
 export function readConfig(bytes: Uint8Array): Config | undefined {
   if (bytes.length === 0) return configOf({});
-  const isStruct = bytes[0] === 0x0a && whyOwnRefused(bytes) === undefined;
-  const listed = isStruct ? toMembers(bytes) : parse(bytes);
+  const isStruct = (each: Uint8Array) => each[0] === 0x0a && whyOwnRefused(each) === undefined;
+  const inside = isStruct(bytes) ? undefined : typedStruct(bytes);
+  if (inside?.length === 0) return configOf({});
+  if (inside && !isStruct(inside)) return undefined;
+  const listed = inside || isStruct(bytes) ? toMembers(inside ?? bytes) : parse(bytes);
   const json = listed === undefined ? undefined : plain(listed);
   if (json === undefined || !isValid(json)) return undefined;
   return configOf(json as Record<string, unknown>);
+}
+
+/** What a TypedStruct, or another message of a type's name and content, has as its content; undefined if it is none. */
+function typedStruct(bytes: Uint8Array): Uint8Array | undefined {
+  const fields = attempt(() => fieldsOf(bytes, 0));
+  if (!fields?.every(({ number, type }) => type === 2 && (number === 1 || number === 2))) return undefined;
+  const url = Buffer.from(messages(fields, 1).at(-1) ?? []).toString('latin1');
+  return /^type\.googleapis\.com\/./s.test(url) ? (messages(fields, 2).at(-1) ?? new Uint8Array()) : undefined;
 }
 
 function configOf(json: Record<string, unknown>): Config | undefined {
@@ -104,6 +116,7 @@ function configOf(json: Record<string, unknown>): Config | undefined {
     methods: lists.length > 0 ? new Set(lists.filter((name) => methodsIn(name).includes('istio_headers'))) : undefined,
     discovers: methodsIn('downstream_discovery').filter((name) => !IDLE.includes(name)),
     learns: methodsIn('upstream_discovery').filter((name) => !IDLE.includes(name)),
+    answersBaggage: methodsIn('downstream_propagation').includes('baggage'),
     writesBaggage: methodsIn('upstream_propagation').includes('baggage'),
     fields,
   };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { isUtf8 } from 'node:buffer';
 import protobuf from 'protobufjs';
-import { readBaggage, withoutWorkload, writeBaggage } from './baggage.ts';
+import { isOurs, readBaggage, withoutWorkload, writeBaggage } from './baggage.ts';
 import { type Config, defaultOf, METHODS, type Method } from './config.ts';
 import { native, writeEntry } from './dialect.ts';
 import { canonical, fieldsOf, kindOf, messages, readNode, select, textAt, whyRefused } from './struct.ts';
@@ -44,10 +44,11 @@ interface Note {
   looked: boolean;
   hadMetadata: boolean;
   hadId: boolean;
+  hadBaggage: boolean;
   answered: boolean;
 }
 
-const NOTHING: Note = { looked: false, hadMetadata: false, hadId: false, answered: false };
+const NOTHING: Note = { looked: false, hadMetadata: false, hadId: false, hadBaggage: false, answered: false };
 
 const bytesOf = (text: string) => Buffer.from(text, 'latin1');
 
@@ -181,7 +182,8 @@ export class Exchange {
     const discovers = config.methods ? config.discovers : reads ? ['istio_headers'] : [];
     const metadata = looks ? first(headers, config.metadataHeader) : undefined;
     const id = looks ? first(headers, config.idHeader) : undefined;
-    const isNoted = discovers.length > 0 || looks || config.writesBaggage || this.hasReaders(config);
+    const isNoted =
+      discovers.length > 0 || looks || config.writesBaggage || config.answersBaggage || this.hasReaders(config);
     const isForeign =
       (metadata !== undefined || id !== undefined) && !this.isOurs(metadata) && !this.isOurs(id && firstMember(id));
     const earlier = isForeign || !isNoted ? undefined : this.recall(stream, looks && !this.severalWays);
@@ -197,12 +199,14 @@ export class Exchange {
       stream.note = earlier;
       this.clearServer(stream);
     } else if (isNoted) {
-      stream.note = { ...NOTHING, looked: looks, hadMetadata: metadata !== undefined, hadId: id !== undefined };
+      const [hadMetadata, hadId] = [metadata !== undefined, id !== undefined];
+      const list = joined(headers);
+      const hadBaggage = config.answersBaggage && list.split(',').some(isOurs);
+      stream.note = { ...NOTHING, looked: looks, hadMetadata, hadId, hadBaggage };
       const found = this.learnClient(stream, headers, discovers);
-      const { hadMetadata, hadId } = stream.note;
-      const isSaid = found === 'all of the headers' && !this.severalWays && hadMetadata && hadId;
+      const isSaid = found === 'all of the headers' && !this.severalWays && hadMetadata && hadId && !hadBaggage;
       const learnsServers = config.methods ? config.learns.length > 0 : methods.has('upstream_discovery');
-      const isNothing = !found && !hadMetadata && !hadId && !tells && !learnsServers;
+      const isNothing = !found && !hadMetadata && !hadId && !hadBaggage && !tells && !learnsServers;
       if (!isSaid && !isNothing) stream.notes.set(keyOf(config), stream.note);
     }
     let going = headers;
@@ -259,12 +263,15 @@ export class Exchange {
     const isOwnAnswer = isOwn && stream.notes.get(keyOf(config))?.answered;
     const learns = config.methods ? config.learns : reads ? ['istio_headers'] : [];
     if (!isOwnAnswer) this.publish(stream, headers, 'upstream', learns);
-    if (!reads && !answers) return headers;
-    const { hadMetadata, hadId } = stream.note;
+    const { hadMetadata, hadId, hadBaggage } = stream.note;
+    const isTold = !this.isDisabled || !skips(config, 'downstream_propagation');
+    const answersBaggage = config.answersBaggage && hadBaggage && isTold && own.baggage;
+    const going = answersBaggage ? withBaggage(headers, own.baggage as string) : headers;
+    if (!reads && !answers) return going;
     if (sends && stream.isLaterRun && (hadMetadata || hadId)) {
       stream.notes.set(keyOf(config), { ...stream.note, answered: true });
     }
-    return settled(headers, config, {
+    return settled(going, config, {
       metadata: sends && hadMetadata ? own.metadata : undefined,
       id: sends && hadId ? own.id : undefined,
     });

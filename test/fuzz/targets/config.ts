@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import protobuf from 'protobufjs';
 import { Host } from '../../../testkit/host/host.ts';
 import { anyForm, type Random, type StructModel } from '../../../testkit/random.ts';
 import { Codecs } from '../codecs.ts';
@@ -98,6 +99,20 @@ export class ConfigTarget implements Target {
 
 /** A configuration, valid but for a fault once in `rarity` times, as text or as a Struct. */
 export function generateConfig(random: Random, rarity: number): Uint8Array {
+  const bytes = generateBare(random, rarity);
+  if (bytes[0] !== 0x0a || !random.oneIn(4)) return bytes;
+  const writer = protobuf.Writer.create().uint32(0x0a).string(random.pick(TYPES));
+  return (random.oneIn(9) ? writer : writer.uint32(0x12).bytes(bytes)).finish();
+}
+
+const TYPES = [
+  'type.googleapis.com/io.istio.http.peer_metadata.Config',
+  'type.googleapis.com/x',
+  'type.googleapis.com/',
+  '',
+];
+
+function generateBare(random: Random, rarity: number): Uint8Array {
   const json = generate(random, configSchema, rarity, '');
   if (json instanceof Members && random.oneIn(4)) {
     if (random.oneIn(2)) return anyForm((toValue(json) as { structValue: StructModel }).structValue, random);

@@ -85,6 +85,8 @@ const ENDPOINTS = [
   'a;\x01;;;',
 ];
 const SETTINGS = [
+  '{"downstream_propagation":[{"baggage":{}},{"istio_headers":{}}],"upstream_propagation":[{"baggage":{}}]}',
+  '{"downstream_propagation":[{"baggage":{}}]}',
   '{"upstream_discovery":[{"workload_discovery":{}},{"baggage":{}},{}],"upstream_propagation":[{"baggage":{}}]}',
   '{"dialect":"istio","upstream_propagation":[{"istio_headers":{}},{"baggage":{}}]}',
   '{"upstream_propagation":[{"istio_headers":{"skip_external_clusters":true}},{"baggage":{}}]}',
