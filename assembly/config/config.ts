@@ -79,8 +79,10 @@ export class Config {
   usesCluster: bool;
   /** What streams do; null: by the direction of their listener. */
   lists: Lists | null;
-  /** The most bytes of a header's value, our own and a peer's. */
+  /** The most bytes of a header's value, a peer's and our id. */
   maxHeaderSize: u32;
+  /** The most bytes of our own metadata as a header. */
+  maxOwnSize: u32;
   /** The most peers that are kept; 0: none. */
   maxPeerCacheSize: u32;
   /** The paths of the fields that are sent; null: all are. */
@@ -107,6 +109,12 @@ const ISTIO_METADATA_HEADER: Slice = name('x-envoy-peer-metadata');
 const ISTIO_ID_HEADER: Slice = name('x-envoy-peer-metadata-id');
 const DEFAULT_METADATA_KEY: Slice = name('istio.io/metadata');
 
+/**
+ * What is sent where nothing is said of it, less than what is received: HPACK's table has 4 kB, and a header that does
+ * not fit into it beside the others goes whole with every request. Servers of gRPC count 8 KiB for all headers.
+ */
+const DEFAULT_OWN_SIZE: u32 = 3072;
+
 const text = slice(memory.data(8, 4));
 const content = slice(memory.data(8, 4));
 
@@ -129,6 +137,7 @@ export function readConfig(source: Slice, owner: usize): Config | null {
   config.idHeader = DEFAULT_ID_HEADER;
   config.metadataKey = DEFAULT_METADATA_KEY;
   config.maxHeaderSize = 8192;
+  config.maxOwnSize = DEFAULT_OWN_SIZE;
   config.maxPeerCacheSize = 500;
   config.verification = OFF;
   config.verifies = VERIFIES_ALL;
@@ -273,6 +282,7 @@ function readField(config: Config, field: u32): bool {
   if (field == MAX_HEADER_SIZE) {
     const number = readNumber(1, 65536);
     config.maxHeaderSize = number;
+    config.maxOwnSize = number;
     return number != REFUSED;
   }
   if (field == MAX_PEER_CACHE_SIZE) {

@@ -220,7 +220,7 @@ function keepMetadata(config: Config, metadata: Slice, owner: usize): void {
       return;
     }
   }
-  if (encodedSize(ownBytes.size) > config.maxHeaderSize && !cutDown(config)) {
+  if (encodedSize(ownBytes.size) > config.maxOwnSize && !cutDown(config)) {
     ownBytes.set(0, 0);
     return;
   }
@@ -278,12 +278,13 @@ function cutDown(config: Config): bool {
     return false;
   }
   // Padded base64 is four letters for each three bytes begun.
-  const leftOut = cutToFit(ownBytes, (config.maxHeaderSize / 4) * 3, ownBytes);
+  const leftOut = cutToFit(ownBytes, (config.maxOwnSize / 4) * 3, ownBytes);
   const line = log.line();
   line.add('the own metadata takes ');
   line.addNumber(size);
-  line.add(' bytes as a header, max_header_size is ');
-  line.addNumber(config.maxHeaderSize);
+  line.add(' bytes as a header, ');
+  line.add(config.maxOwnSize < config.maxHeaderSize ? 'without max_header_size the most is ' : 'max_header_size is ');
+  line.addNumber(config.maxOwnSize);
   if (leftOut == CANNOT || ownBytes.size == 0) {
     line.add(', and cannot be cut down to it: only the id is sent');
     count(OWN_FIELDS_LEFT_OUT);

@@ -79,3 +79,19 @@ describe('a listener without direction, in the middle', () => {
     expect(answer.headers.peer()).toEqual(NONE);
   });
 });
+
+test('a route that switches the filter off: nothing is read, removed or added', async () => {
+  const off = { '@type': 'type.googleapis.com/envoy.config.route.v3.FilterConfig', disabled: true };
+  await using stand = await ProxyStand.start({
+    direction: 'INBOUND',
+    routes: [
+      { match: { prefix: '/off' }, route: { cluster: 'app' }, typed_per_filter_config: { metadata_exchange: off } },
+      { match: { prefix: '/' }, route: { cluster: 'app' } },
+    ],
+  });
+  const { seen, answer, learned } = await stand.exchange({ path: '/off', headers: FROM_PEER });
+  expect(seen?.headers.peer()).toEqual({ [METADATA]: [PEER_HEADER], [ID]: [PEER_ID] });
+  expect([answer.headers.peer(), learned.downstream]).toEqual([{}, NOBODY]);
+  const on = await stand.exchange({ path: '/on', headers: FROM_PEER });
+  expect([on.seen?.headers.peer(), on.learned.downstream.id]).toEqual([{}, PEER_ID]);
+});

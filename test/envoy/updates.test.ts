@@ -35,7 +35,7 @@ function generation(n: number): Listener {
   return {
     name: 'listener',
     direction: n % 4 < 2 ? 'INBOUND' : undefined,
-    filters: [metadataExchange({ headers, metadata_key: `key-${n % KEYS}` })],
+    filters: [metadataExchange({ headers, max_header_size: 8192, metadata_key: `key-${n % KEYS}` })],
     routes: [{ match: { prefix: '/' }, direct_response: { status: 200 } }],
     manager: { access_log: [] },
   };

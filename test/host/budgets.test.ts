@@ -61,8 +61,8 @@ describe('own metadata that is larger than a header may be', () => {
       'service.istio.io/canonical-name': 'c'.repeat(500),
     };
     const cut = sent({ ...CORE, LABELS: { ...many, ...known } });
-    expect(cut.header?.length).toBeLessThanOrEqual(8192);
-    expect(cut.header?.length, 'no more than necessary').toBeGreaterThan(7500);
+    expect(cut.header?.length).toBeLessThanOrEqual(3072);
+    expect(cut.header?.length, 'no more than necessary').toBeGreaterThan(2900);
     const { LABELS, ...rest } = cut.metadata as { LABELS: Record<string, string> };
     expect(rest).toEqual(CORE);
     expect(LABELS).toMatchObject(known);
@@ -70,6 +70,23 @@ describe('own metadata that is larger than a header may be', () => {
     expect(kept).toEqual(Array.from({ length: kept.length }, (_, i) => `label-${i}`));
     expect(cut.leftOut).toBe(300 - kept.length);
     expect(cut.complaints[0]).toMatch(/fields: LABELS\.label-299, LABELS\.label-298, .*, \.\.\.$/);
+  });
+
+  test('has 3072 bytes unless max_header_size says otherwise, and then those', () => {
+    // 2304 bytes are 3072 as base64.
+    const whole = (size: number) => ({
+      NAME: 'x',
+      fill: 'y'.repeat(size - struct.write({ NAME: 'x', fill: '' }).length - 3),
+    });
+    const [fits, one] = [2304, 2305].map(whole);
+    expect([struct.header(fits).length, struct.header(one).length]).toEqual([3072, 3076]);
+    expect(sent(fits)).toMatchObject({ metadata: fits, complaints: [] });
+    const cut = sent(one);
+    expect(cut.metadata).toEqual({ NAME: 'x' });
+    expect(cut.complaints).toEqual([
+      'the own metadata takes 3076 bytes as a header, without max_header_size the most is 3072: not sent are 1 fields: fill',
+    ]);
+    expect(sent(one, { max_header_size: 8192 })).toMatchObject({ metadata: one, complaints: [] });
   });
 
   test('is not sent where even that is too much: the id alone is', () => {

@@ -147,7 +147,7 @@ describe('memory is bounded', () => {
     const host = new Host({ 'xds.node': node({ id: 'me', metadata: { 'istio.io/metadata': own } }), ...INBOUND });
     const root = host.configure() as number;
     expect(host.complaints()).toHaveLength(1);
-    expect(host.complaints()[0]).toMatch(/max_header_size is 8192: not sent are 1 fields: blob$/);
+    expect(host.complaints()[0]).toMatch(/the most is 3072: not sent are 1 fields: blob$/);
     const stream = host.stream(root).onRequest([METADATA, '']).onResponse();
     expect(stream.response).toEqual([[METADATA, struct.header({ NAME: 'own', NAMESPACE: 'default', small: 'y' })]]);
   });

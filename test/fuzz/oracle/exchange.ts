@@ -116,6 +116,11 @@ export function limitOf({ fields }: Config): number {
   return Number(fields.max_header_size ?? defaultOf('max_header_size') ?? Number.POSITIVE_INFINITY);
 }
 
+/** More than our own metadata may have as a header. */
+export function ownLimitOf(config: Config): number {
+  return Number(config.fields.max_header_size ?? 3072);
+}
+
 const PEER = 'envoy.wasm.metadata_exchange.';
 
 export class Exchange {

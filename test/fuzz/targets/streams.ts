@@ -7,9 +7,9 @@ import {
   Exchange,
   type FilterState,
   type HeaderPair,
-  limitOf,
   type Own,
   ownBaggage,
+  ownLimitOf,
   ownOf,
   type Root,
   readMetadata,
@@ -139,7 +139,7 @@ export function play(host: Host, rootId: number, root: Root, direction: number, 
 
 /** Whether the own metadata does not fit into its header. */
 export function isTooLarge(own: Own, config: Config): boolean {
-  return (own.metadata ?? '').length > limitOf(config);
+  return (own.metadata ?? '').length > ownLimitOf(config);
 }
 
 /**
@@ -155,7 +155,7 @@ export function cutDown(host: Host, root: number, whole: string, config: Config)
   );
   if (!sent) return undefined;
   const bytes = sent[1] === '' ? Buffer.alloc(0) : readMetadata(sent[1]);
-  if (!bytes || sent[1].length > limitOf(config)) throw new Error(`the own metadata was cut down to ${sent[1]}`);
+  if (!bytes || sent[1].length > ownLimitOf(config)) throw new Error(`the own metadata was cut down to ${sent[1]}`);
   sameBytes('cut down', bytes, canonical(bytes)?.bytes);
   const isPart = (part: unknown, of: unknown): boolean => {
     if (typeof part !== 'object' || part === null || Array.isArray(part)) return isDeepStrictEqual(part, of);
