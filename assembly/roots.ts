@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
-import { Config, OFF, readConfig } from './config/config';
+import { Config, readConfig } from './config/config';
 import { leavePlain, usePlain } from './config/plain';
+import { OFF } from './config/verification';
 import { leaveWay, useWay } from './config/ways';
 import { pluginConfiguration } from './host/buffers';
 import * as log from './host/log';
@@ -130,7 +131,7 @@ function readRoot(root: Root, size: u32): bool {
 function declareSide(side: Side, config: Config): void {
   declare(side.struct, PROTOBUF_TYPE, STRUCT_SCHEMA);
   declare(side.id, STRING_TYPE, noSchema);
-  if (config.verification != OFF) declare(side.verified, STRING_TYPE, noSchema);
+  if (config.verification.mode != OFF) declare(side.verified, STRING_TYPE, noSchema);
 }
 
 function declareFields(config: Config): void {

@@ -9,7 +9,6 @@ import { allocateFor } from '../memory/blocks';
 import { Slice, sameBytes, slice } from '../memory/slice';
 import { Text } from '../memory/text';
 import * as json from '../wire/json';
-import * as names from '../wire/names';
 import { looksLikeStruct, roomForJson, toJson } from '../wire/struct_json';
 import { isEnvelope } from './envelope';
 import * as idle from './idle';
@@ -38,32 +37,16 @@ import {
   skipNull,
   step,
   stepBack,
-  stepInto,
   Texts,
   UNKNOWN,
 } from './reader';
+import { ALL_CLAIMS, readVerification, Verification } from './verification';
 
 /**
- * The plugin's configuration: JSON, as text, as a google.protobuf.Struct or as an xds.type.v3.TypedStruct, of the shape that Istio's native filter
- * takes (io.istio.http.peer_metadata.Config), with fields of our own beside it. docs/configuration.schema.json
- * describes it.
+ * The plugin's configuration: JSON, as text, as a google.protobuf.Struct or as an xds.type.v3.TypedStruct. Its shape is
+ * that of Istio's native filter (io.istio.http.peer_metadata.Config), with fields of our own beside it.
+ * docs/configuration.schema.json describes it.
  */
-
-/**
- * What follows from the verdict on a peer's claims (peers/verify.ts). OFF: there is none. MARK: it is published beside
- * the peer. ENFORCE: a peer whose claims are wrong is not published. REQUIRE: only one whose claims are proven is.
- */
-export const OFF: u32 = 0;
-export const MARK: u32 = 1;
-export const ENFORCE: u32 = 2;
-export const REQUIRE: u32 = 3;
-
-/** Claims that are compared: a set of these. */
-export const VERIFIES_NAMESPACE: u32 = 1;
-export const VERIFIES_ACCOUNT: u32 = 2;
-export const VERIFIES_TRUST_DOMAIN: u32 = 4;
-export const VERIFIES_IDENTITY: u32 = 8;
-const VERIFIES_ALL: u32 = 15;
 
 @unmanaged
 export class Config {
@@ -95,12 +78,8 @@ export class Config {
   speaksIstio: bool;
   /** Labels that are sent beside those that Istio's dialect has. */
   labels: Texts | null;
-  /** OFF, MARK, ENFORCE or REQUIRE. */
-  verification: u32;
-  /** The claims that are compared. */
-  verifies: u32;
-  /** Trust domains that peers may be of; null: our own certificate's. */
-  trustDomains: Texts | null;
+  /** What of a peer's claims is compared with its certificate, and what follows. */
+  verification: Verification;
 }
 
 const DEFAULT_METADATA_HEADER: Slice = name('x-istio-peer-metadata');
@@ -124,7 +103,8 @@ const content = slice(memory.data(8, 4));
  * answer is null.
  */
 export function readConfig(source: Slice, owner: usize): Config | null {
-  const at = allocateFor(owner, offsetof<Config>());
+  const size = offsetof<Config>() + offsetof<Verification>();
+  const at = allocateFor(owner, size);
   if (!at) {
     log.noMemory();
     return null;
@@ -132,15 +112,15 @@ export function readConfig(source: Slice, owner: usize): Config | null {
   begin(source, owner);
   idle.begin();
   const config = changetype<Config>(at);
-  memory.fill(at, 0, offsetof<Config>());
+  memory.fill(at, 0, size);
+  config.verification = changetype<Verification>(at + offsetof<Config>());
+  config.verification.claims = ALL_CLAIMS;
   config.metadataHeader = DEFAULT_METADATA_HEADER;
   config.idHeader = DEFAULT_ID_HEADER;
   config.metadataKey = DEFAULT_METADATA_KEY;
   config.maxHeaderSize = 8192;
   config.maxOwnSize = DEFAULT_OWN_SIZE;
   config.maxPeerCacheSize = 500;
-  config.verification = OFF;
-  config.verifies = VERIFIES_ALL;
   if (source.size > 0 && !readSource(config, source, owner)) return null;
   if (!nameFirstRun(config)) {
     log.noMemory();
@@ -291,23 +271,23 @@ function readField(config: Config, field: u32): bool {
     return number != REFUSED;
   }
   if (field == METADATA_FIELDS) {
-    config.fields = newTexts();
-    return readInto(config.fields);
+    config.fields = readTexts();
+    return config.fields != null;
   }
   if (field == PUBLISH_FIELDS) {
-    config.publishFields = newTexts();
-    return readInto(config.publishFields, MOST_PUBLISHED, LONGEST_PUBLISHED);
+    config.publishFields = readTexts(MOST_PUBLISHED, LONGEST_PUBLISHED);
+    return config.publishFields != null;
   }
   if (field == ADDITIONAL_LABELS) {
-    config.labels = newTexts();
-    return readInto(config.labels);
+    config.labels = readTexts();
+    return config.labels != null;
   }
   if (field == DIALECT) {
     if (!readText(text)) return false;
     config.speaksIstio = isText(text, 'istio');
     return config.speaksIstio || isText(text, 'generic') || refuse(offset, 'must be "generic" or "istio"');
   }
-  if (field == VERIFY_PEER) return readVerifyPeer(config);
+  if (field == VERIFY_PEER) return readVerification(config.verification);
   if (field == SHARED_WITH_UPSTREAM) {
     const isTrue = readBool();
     if (isTrue == 1) idle.note(idle.SHARED_WITH_UPSTREAM);
@@ -327,81 +307,9 @@ function readMethods(config: Config, number: u32): bool {
   return lists.readList(changetype<Lists>(config.lists), number);
 }
 
-function newTexts(): Texts | null {
-  const at = keepRoom(offsetof<Texts>());
-  return at ? changetype<Texts>(at) : null;
-}
-
-const MOST_TEXTS: u32 = 100;
-
 /** Fields that are published by themselves, and bytes of a path: its name in filter state must fit host/properties.ts. */
 const MOST_PUBLISHED: u32 = 16;
 const LONGEST_PUBLISHED: u32 = 80;
-
-function readInto(texts: Texts | null, most: u32 = MOST_TEXTS, longest: u32 = 0): bool {
-  return texts ? readTexts(texts, most, longest) : refuse(json.offset(), 'does not fit into memory');
-}
-
-const VERIFY_MODE: u32 = 1;
-const VERIFY_TRUST_DOMAINS: u32 = 2;
-const VERIFY_FIELDS: u32 = 3;
-
-function readVerifyPeer(config: Config): bool {
-  if (!expect(json.OBJECT)) return false;
-  let seen: u32 = 0;
-  json.enter();
-  while (json.nextMember(key)) {
-    const size = step();
-    let field = isText(key, 'mode') ? VERIFY_MODE : UNKNOWN;
-    if (isNamed('trust_domains')) field = VERIFY_TRUST_DOMAINS;
-    if (isText(key, 'fields')) field = VERIFY_FIELDS;
-    if (!isNew(field, seen)) return false;
-    seen |= 1 << field;
-    if (!skipNull()) {
-      if (field == VERIFY_MODE) {
-        if (!readMode(config)) return false;
-      } else if (field == VERIFY_FIELDS) {
-        if (!readClaims(config)) return false;
-      } else {
-        config.trustDomains = newTexts();
-        if (!readInto(config.trustDomains)) return false;
-      }
-    }
-    stepBack(size);
-  }
-  return isWellFormed();
-}
-
-function readMode(config: Config): bool {
-  const offset = json.offset();
-  if (!readText(text)) return false;
-  if (isText(text, 'off')) config.verification = OFF;
-  else if (isText(text, 'mark')) config.verification = MARK;
-  else if (isText(text, 'enforce')) config.verification = ENFORCE;
-  else if (isText(text, 'require')) config.verification = REQUIRE;
-  else return refuse(offset, 'must be "off", "mark", "enforce" or "require"');
-  return true;
-}
-
-/** The list of the claims that are compared. */
-function readClaims(config: Config): bool {
-  if (!expect(json.ARRAY)) return false;
-  config.verifies = 0;
-  let index: u32 = 0;
-  json.enter();
-  while (json.nextElement()) {
-    const size = stepInto(index++);
-    const offset = json.offset();
-    if (!readText(text)) return false;
-    if (isText(text, names.NAMESPACE)) config.verifies |= VERIFIES_NAMESPACE;
-    else if (isText(text, names.SERVICE_ACCOUNT)) config.verifies |= VERIFIES_ACCOUNT;
-    else if (isText(text, names.TRUST_DOMAIN)) config.verifies |= VERIFIES_TRUST_DOMAIN;
-    else if (isText(text, names.IDENTITY)) config.verifies |= VERIFIES_IDENTITY;
-    else return refuse(offset, 'is not a claim that certificates prove');
-    stepBack(size);
-  }
-  return isWellFormed();
-}
 
 const HEADERS_METADATA: u32 = 1;
 const HEADERS_ID: u32 = 2;

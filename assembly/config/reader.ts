@@ -137,15 +137,26 @@ export class Texts {
   }
 }
 
+const MOST_TEXTS: u32 = 100;
+
 /**
  * Reads a list of at most `most` texts, each of them once, and keeps it as long as the configuration. `longest`: 0, or
- * how many bytes each may have, all of them printable ASCII but no space.
+ * how many bytes each may have, all of them printable ASCII but no space. Null: it is refused, and the log says why.
  */
-export function readTexts(texts: Texts, most: u32, longest: u32): bool {
-  if (!expect(json.ARRAY)) return false;
-  texts.at = keepRoom(most * <u32>SLICE_SIZE);
+export function readTexts(most: u32 = MOST_TEXTS, longest: u32 = 0): Texts | null {
+  if (!expect(json.ARRAY)) return null;
+  const at = keepRoom(offsetof<Texts>() + most * <u32>SLICE_SIZE);
+  if (!at) {
+    refuse(json.offset(), 'does not fit into memory');
+    return null;
+  }
+  const texts = changetype<Texts>(at);
+  texts.at = at + offsetof<Texts>();
   texts.count = 0;
-  if (!texts.at) return refuse(json.offset(), 'does not fit into memory');
+  return readElements(texts, most, longest) ? texts : null;
+}
+
+function readElements(texts: Texts, most: u32, longest: u32): bool {
   let index: u32 = 0;
   json.enter();
   while (json.nextElement()) {

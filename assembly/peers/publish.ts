@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
-import { Config, ENFORCE, OFF, REQUIRE } from '../config/config';
+import { Config } from '../config/config';
+import { ENFORCE, OFF, REQUIRE } from '../config/verification';
 import { MISMATCH_TEXT, UNVERIFIED_TEXT, VERIFIED_TEXT } from '../host/names';
 import * as properties from '../host/properties';
 import { Slice, slice } from '../memory/slice';
@@ -27,16 +28,17 @@ const nothing = slice(memory.data(8, 4));
 export function publish(side: Side, peer: Peer, config: Config, replaces: bool): bool {
   let isStructPublished = peer.struct.size > 0;
   let isIdPublished = peer.id.size > 0;
-  if (config.verification != OFF) {
+  const mode = config.verification.mode;
+  if (mode != OFF) {
     const verdict = verdicts.verify(peer, side, config);
     peer.verdict = verdict;
     properties.set(side.verified, textOf(verdict));
     if (verdict == verdicts.MISMATCH) count(MISMATCHES);
     else if (verdict == verdicts.UNVERIFIED) count(UNVERIFIED);
-    const isWrong = verdict == verdicts.MISMATCH && config.verification >= ENFORCE;
+    const isWrong = verdict == verdicts.MISMATCH && mode >= ENFORCE;
     const isUnproven = verdict != verdicts.VERIFIED;
-    if (isWrong || (isUnproven && config.verification == REQUIRE)) isStructPublished = false;
-    if (isUnproven && config.verification >= ENFORCE) isIdPublished = false;
+    if (isWrong || (isUnproven && mode == REQUIRE)) isStructPublished = false;
+    if (isUnproven && mode >= ENFORCE) isIdPublished = false;
   } else if (replaces) {
     clearText(side.verified);
   }

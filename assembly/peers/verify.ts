@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
-import {
-  Config,
-  VERIFIES_ACCOUNT,
-  VERIFIES_IDENTITY,
-  VERIFIES_NAMESPACE,
-  VERIFIES_TRUST_DOMAIN,
-} from '../config/config';
+import { Config } from '../config/config';
+import { VERIFIES_ACCOUNT, VERIFIES_IDENTITY, VERIFIES_NAMESPACE, VERIFIES_TRUST_DOMAIN } from '../config/verification';
 import * as properties from '../host/properties';
 import { Ascii, bytesOf, sizeOf } from '../memory/ascii';
 import { compare, Slice, sameBytes, slice } from '../memory/slice';
@@ -57,17 +52,17 @@ export function verify(peer: Peer, side: Side, config: Config): u32 {
   if (!properties.get(side.peerUri, uri) || !readTrustDomain(uri, trustDomain)) return UNVERIFIED;
   readPath();
   let found = outcomeOfTrustDomain(side, config);
-  const verifies = config.verifies;
+  const claims = config.verification.claims;
   if (peer.struct.size > 0) {
-    if (verifies & VERIFIES_NAMESPACE) {
+    if (claims & VERIFIES_NAMESPACE) {
       found |= outcomeOf(peer.struct, names.NAMESPACE, namespace);
       if (namespaceOf(peer.struct, claimed)) found |= outcome(claimed, namespace);
     }
-    if (verifies & VERIFIES_ACCOUNT) found |= outcomeOf(peer.struct, names.SERVICE_ACCOUNT, account);
-    if (verifies & VERIFIES_TRUST_DOMAIN) found |= outcomeOf(peer.struct, names.TRUST_DOMAIN, trustDomain);
-    if (verifies & VERIFIES_IDENTITY) found |= outcomeOf(peer.struct, names.IDENTITY, uri);
+    if (claims & VERIFIES_ACCOUNT) found |= outcomeOf(peer.struct, names.SERVICE_ACCOUNT, account);
+    if (claims & VERIFIES_TRUST_DOMAIN) found |= outcomeOf(peer.struct, names.TRUST_DOMAIN, trustDomain);
+    if (claims & VERIFIES_IDENTITY) found |= outcomeOf(peer.struct, names.IDENTITY, uri);
   }
-  if (verifies & VERIFIES_NAMESPACE && namespaceOfId(peer.id, claimed)) found |= outcome(claimed, namespace);
+  if (claims & VERIFIES_NAMESPACE && namespaceOfId(peer.id, claimed)) found |= outcome(claimed, namespace);
   if (found & WRONG) return MISMATCH;
   return found == TRUE ? VERIFIED : UNVERIFIED;
 }
@@ -109,7 +104,7 @@ function namespaceOfId(id: Slice, found: Slice): bool {
 
 /** Whether the peer is of a trust domain that is configured, or else of our own certificate's. */
 function outcomeOfTrustDomain(side: Side, config: Config): u32 {
-  const expected = config.trustDomains;
+  const expected = config.verification.trustDomains;
   if (expected && expected.count > 0) {
     for (let i: u32 = 0; i < expected.count; i++) {
       if (sameBytes(expected.get(i), trustDomain)) return NOT_MADE;
