@@ -9,13 +9,15 @@ import { Texts } from './reader';
 
 /**
  * The lists of fields that configurations of this VM publish as strings of their own (`publish_fields`). Configurations
- * with the same list share one. All lists are known here, because who replaces a peer must clear what another
+ * with the same list and dialect share one. All lists are known here, because who replaces a peer must clear what another
  * configuration published of the one before.
  */
 @unmanaged
 export class PlainFields {
   next: PlainFields | null;
   configurations: u32;
+  /** Whether the fields are read as Istio's native filter reads them (peers/fields.ts). */
+  speaksIstio: bool;
   /** What the cache knows the list by: no two lists of a VM ever have the same, and none has 0. */
   number: u32;
   count: u32;
@@ -48,8 +50,8 @@ export function usePlain(config: Config): bool {
   const wanted = config.publishFields;
   if (!wanted || wanted.count == 0) return true;
   let known = firstPlain();
-  while (known && !isListOf(known, wanted)) known = known.next;
-  if (!known) known = newList(wanted);
+  while (known && !isListOf(known, wanted, config.speaksIstio)) known = known.next;
+  if (!known) known = newList(wanted, config.speaksIstio);
   if (!known) return false;
   known.configurations++;
   config.plain = known;
@@ -67,15 +69,15 @@ export function leavePlain(config: Config): void {
   release(changetype<usize>(list));
 }
 
-function isListOf(list: PlainFields, wanted: Texts): bool {
-  if (list.count != wanted.count) return false;
+function isListOf(list: PlainFields, wanted: Texts, speaksIstio: bool): bool {
+  if (list.count != wanted.count || list.speaksIstio != speaksIstio) return false;
   for (let i: u32 = 0; i < wanted.count; i++) {
     if (!sameBytes(list.path(i), wanted.get(i))) return false;
   }
   return true;
 }
 
-function newList(wanted: Texts): PlainFields | null {
+function newList(wanted: Texts, speaksIstio: bool): PlainFields | null {
   const slicesAt = offsetof<PlainFields>();
   const textsAt = slicesAt + wanted.count * 3 * <u32>SLICE_SIZE;
   let room: usize = 0;
@@ -87,6 +89,7 @@ function newList(wanted: Texts): PlainFields | null {
   const list = changetype<PlainFields>(at);
   list.next = firstPlain();
   list.configurations = 0;
+  list.speaksIstio = speaksIstio;
   list.number = ++lastNumber;
   list.count = wanted.count;
   list.slicesAt = at + slicesAt;

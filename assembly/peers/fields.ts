@@ -2,7 +2,9 @@
 // Copyright the metadata-exchange authors
 
 import { firstPlain, PlainFields } from '../config/plain';
+import { name } from '../host/names';
 import * as properties from '../host/properties';
+import { isText } from '../memory/ascii';
 import { Slice, slice } from '../memory/slice';
 import { findText } from '../wire/path';
 import { Peer } from './peer';
@@ -16,6 +18,9 @@ import { Peer } from './peer';
  */
 
 const POSITION_SIZE: u32 = 8;
+
+const KUBERNETES_NAME: Slice = name('LABELS.app.kubernetes.io/name');
+const KUBERNETES_VERSION: Slice = name('LABELS.app.kubernetes.io/version');
 
 const earlier = slice(memory.data(8, 4));
 const text = slice(memory.data(8, 4));
@@ -31,10 +36,20 @@ export function tableSize(fields: PlainFields | null): u32 {
 /** Writes the table of a Struct. */
 export function locate(struct: Slice, fields: PlainFields, to: usize): void {
   for (let i: u32 = 0; i < fields.count; i++, to += POSITION_SIZE) {
-    findText(struct, fields.path(i), text);
+    const path = fields.path(i);
+    if (!fields.speaksIstio || !findPreferred(struct, path)) findText(struct, path, text);
     store<u32>(to, <u32>(text.at - struct.at));
     store<u32>(to, text.size, 4);
   }
+}
+
+/**
+ * Finds the label that Istio's native filter reads before an app or version: that which Kubernetes recommends
+ * (convertStructToWorkloadMetadata in Envoy's contrib/istio). The Struct stays what the peer said.
+ */
+function findPreferred(struct: Slice, path: Slice): bool {
+  if (isText(path, 'LABELS.app')) return findText(struct, KUBERNETES_NAME, text);
+  return isText(path, 'LABELS.version') && findText(struct, KUBERNETES_VERSION, text);
 }
 
 /**

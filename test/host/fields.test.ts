@@ -36,6 +36,31 @@ describe('what is published', () => {
     });
   });
 
+  test('in the dialect istio the labels that Kubernetes recommends come before app and version', () => {
+    const labels = { app: 'a', version: 'v', 'app.kubernetes.io/name': 'name', 'app.kubernetes.io/version': 'v2' };
+    const paths = ['LABELS.app', 'LABELS.version', 'LABELS.other'];
+    const headers = { metadata: METADATA, id: ID };
+    const istio = { dialect: 'istio', headers };
+    const of = (labels: object, config: object = istio) => published(paths, { LABELS: labels }, config);
+    expect(of(labels)).toEqual({ 'LABELS.app': 'name', 'LABELS.version': 'v2' });
+    expect(of(labels, { headers })).toEqual({ 'LABELS.app': 'a', 'LABELS.version': 'v' });
+    expect(of({ app: 'a', 'app.kubernetes.io/name': '' })).toEqual({ 'LABELS.app': 'a' });
+    expect(of({ 'app.kubernetes.io/version': 'v2' })).toEqual({ 'LABELS.version': 'v2' });
+  });
+
+  test('two configurations with the same fields and different dialects each read in their own way', () => {
+    const proxy = host();
+    const client = struct.header({ LABELS: { app: 'a', 'app.kubernetes.io/name': 'name' } });
+    const roots = ['generic', 'istio'].map((dialect) => {
+      const config = { publish_fields: ['LABELS.app'], dialect, headers: { metadata: METADATA, id: ID } };
+      return proxy.configure(JSON.stringify(config)) as number;
+    });
+    for (let i = 0; i < 3; i++) {
+      const found = roots.map((root) => fields(proxy.stream(root).onRequest([METADATA, client], [ID, 'peer'])));
+      expect(found).toEqual([{ 'LABELS.app': 'a' }, { 'LABELS.app': 'name' }]);
+    }
+  });
+
   test.each([
     ['a number', 5],
     ['a boolean', true],

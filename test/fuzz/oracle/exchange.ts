@@ -307,13 +307,20 @@ export class Exchange {
     }
     if (this.severalWays) this.clearPlain(stream, side);
     for (const path of parts[side] ? plainOf(config) : []) {
-      const text = textAt(parts[side] as Buffer, Buffer.from(path));
+      const ways = config.fields.dialect === 'istio' ? [...(PREFERRED[path] ?? []), path] : [path];
+      const text = ways.map((way) => textAt(parts[side] as Buffer, Buffer.from(way))).find((found) => found);
       if (text) stream.filterState[`${PEER}${side}.${path}`] = Buffer.from(text);
     }
     const isAll = parts[side] && parts[`${side}_id`] && found.method === 'istio_headers';
     return isAll ? ('all of the headers' as const) : ('some' as const);
   }
 }
+
+/** Labels that Istio's native filter reads before others. */
+const PREFERRED: Record<string, string[]> = {
+  'LABELS.app': ['LABELS.app.kubernetes.io/name'],
+  'LABELS.version': ['LABELS.app.kubernetes.io/version'],
+};
 
 const plainOf = ({ fields }: Config) => (fields.publish_fields ?? []) as string[];
 
