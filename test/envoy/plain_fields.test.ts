@@ -80,3 +80,29 @@ test.each(testedVersions().map((version) => [version ?? process.env.ENVOY, versi
     }
   },
 );
+
+test('in Istio’s dialect a recommended label is read before app, as the native filter does; the Struct stays', async () => {
+  await using app = await App.start();
+  const config = proxy({
+    node: { id: 'own', metadata: { 'istio.io/metadata': { NAME: 'own' } } },
+    listeners: [
+      {
+        name: 'listener',
+        filters: [metadataExchange({ dialect: 'istio', publish_fields: ['LABELS.app', 'LABELS.version'] })],
+      },
+    ],
+    clusters: { app: { port: app.port } },
+  });
+  const plain = (path: string) => `%FILTER_STATE(${SIDE}.downstream.${path}:PLAIN)%`;
+  const inline = `%REQ(:PATH)% ${plain('LABELS.app')} ${plain('LABELS.version')} %CEL(filter_state['${SIDE}.downstream'].LABELS.app)%\n`;
+  const own = {
+    ...log,
+    typed_config: { ...log.typed_config, log_format: { text_format_source: { inline_string: inline } } },
+  };
+  config.static_resources.listeners[0].filter_chains[0].filters[0].typed_config.access_log.push(own);
+  await using envoy = await Envoy.start(config);
+  const LABELS = { app: 'a', version: 'v1', 'app.kubernetes.io/name': 'shop' };
+  const headers = ['x-envoy-peer-metadata', struct.header({ LABELS }), 'x-envoy-peer-metadata-id', 'peer'];
+  await send(await envoy.port('listener'), { path: '/known', headers });
+  await envoy.until('the log names the peer', () => envoy.log().includes('/known shop v1 a\n'));
+});
