@@ -146,6 +146,7 @@ export function generateProgram(random: Random, corpus: Uint8Array[]): Program {
     else if (kept) steps.push(...kept.steps.slice(random.below(kept.steps.length)));
   }
   if (random.oneIn(20)) steps.push(...anotherServer(random));
+  if (random.oneIn(20)) steps.push(...samePeer(random));
   if (!steps.some((step) => 'request' in step)) steps.push({ request: anyHeaders(random), root: 0, id: id() });
   return program;
 }
@@ -175,6 +176,19 @@ function anotherServer(random: Random): Step[] {
     { redirect: 0, id: 2, root: 1 },
     response('x-istio-peer-metadata'),
   ];
+}
+
+/** Two configurations that publish different fields, or in different dialects, hear the same peer. */
+function samePeer(random: Random): Step[] {
+  const headers = { metadata: 'x-istio-peer-metadata', id: 'x-istio-peer-id' };
+  const configs = ['generic', random.pick(['generic', 'istio'])].map((dialect): Step => {
+    const publishFields = ['a', 'a.b', 'NAME', 'LABELS.app'].filter(() => random.oneIn(2));
+    const text = JSON.stringify({ dialect, headers, publish_fields: publishFields });
+    return { configure: Buffer.from(text).toString('base64'), id: 1 + random.below(100000) };
+  });
+  const request: HeaderPair[] = [[headers.metadata, Buffer.from(dotted(random)).toString('base64')]];
+  const heard = [0, 1, 0].map((root, i): Step => ({ request, root, id: 1 + i }));
+  return [{ endRoot: 0 }, { endRoot: 0 }, { direction: 1 }, ...configs, ...heard];
 }
 
 function anyConfig(random: Random): string {

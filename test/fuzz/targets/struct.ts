@@ -156,7 +156,9 @@ export function dotted(random: Random): Uint8Array {
   const inner = (keys: string[], depth: number): object => {
     const chosen = keys.filter(() => random.oneIn(2));
     const value = (): object =>
-      depth > 0 && random.oneIn(2) ? { structValue: inner(['b', 'b.c', 'c', 'app', 'x', ''], depth - 1) } : leaf();
+      depth > 0 && random.oneIn(2)
+        ? { structValue: inner(['b', 'b.c', 'c', 'app', 'app.kubernetes.io/name', 'x', ''], depth - 1) }
+        : leaf();
     return { fields: Object.fromEntries(chosen.map((key) => [key, value()])) };
   };
   const some = () => inner(['a', 'a.b', 'a.b.c', 'NAME', 'LABELS', 'LABELS.app', 'LABELS.x', ''], 2);
