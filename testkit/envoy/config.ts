@@ -42,7 +42,8 @@ export type Cluster = {
   port: number;
   /** One of this machine's addresses; 127.0.0.1 unless told. */
   address?: string;
-  http2?: boolean;
+  /** It speaks HTTP/2; with these options, if there are any. */
+  http2?: boolean | Json;
 } & Json;
 
 /** A bootstrap configuration. */
@@ -86,7 +87,8 @@ export function httpListener(options: Listener): Json {
 /** A cluster that speaks HTTP/1.1, or HTTP/2. */
 export function httpCluster(name: string, options: Cluster): Json {
   const { port, address, http2, ...more } = options;
-  const protocol = http2 ? { http2_protocol_options: {} } : { http_protocol_options: { enable_trailers: true } };
+  const options2 = http2 === true ? {} : http2;
+  const protocol = http2 ? { http2_protocol_options: options2 } : { http_protocol_options: { enable_trailers: true } };
   return {
     name,
     connect_timeout: '5s',
