@@ -19,16 +19,7 @@ export const onLoadCore = isPinned ? ['taskset', '-c', String(LOAD_CORE)] : [];
 
 /** Moves all threads of a process to the Envoys' core. */
 export function toEnvoyCore(pid: number): void {
-  toCore(ENVOY_CORE, pid);
-}
-
-/** Moves all threads of a process to the core of whatever sends requests. */
-export function toLoadCore(pid: number): void {
-  toCore(LOAD_CORE, pid);
-}
-
-function toCore(core: number, pid: number): void {
-  if (isPinned) execFileSync('taskset', ['-a', '-p', '-c', String(core), String(pid)], { stdio: 'ignore' });
+  if (isPinned) execFileSync('taskset', ['-a', '-p', '-c', String(ENVOY_CORE), String(pid)], { stdio: 'ignore' });
 }
 
 /** The thread of an Envoy's worker. */
