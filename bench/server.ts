@@ -7,8 +7,8 @@ import * as peers from './sized_peer.ts';
 /**
  * A server behind the Envoys that are measured, for what a filter asks about its cluster and its endpoint. It is an
  * Envoy of its own that answers by itself: its time is not that of the worker that is measured. It takes turns with it
- * on one core. On the load's core it would hand its answers over in smaller pieces, now so many and now so many, and the
- * same filter differed from itself by 20 % instead of 3 %.
+ * on one core. On the load's core it would hand its answers over in pieces of many sizes, and the same filter differed
+ * from itself by 20 % instead of 3 to 6 %.
  */
 
 /** Pairs of names under which the headers of the exchange go: ours, and those of Istio's dialect. */

@@ -4,9 +4,9 @@ import golden from '../../test/unit/golden/istio-wasm-plugin.json' with { type: 
 import { struct } from '../../testkit/struct.ts';
 
 /**
- * What Istio's native filter does, and what this one does. docs/migrate.md shows it as tables. `native` is what native's
- * own tests expect, or what was read in its source; each case names the place. What this filter does is never written
- * down unproved: test/envoy/native.test.ts runs each case on a real Envoy.
+ * What Istio's native filter does, and what this one does: docs/migrate.md shows it as tables. `native` is what its own
+ * tests expect, or what was read in its source; each case names the place. What this filter does is not only written
+ * down: test/envoy/native.test.ts runs each case on a real Envoy.
  */
 
 /** The commits of envoyproxy/envoy at which each file under contrib/istio/filters was read. */
