@@ -15,12 +15,7 @@ import { CALL, functionAt, I32_CONST, I64_CONST, instructions, type Module, read
 /**
  * What Envoy calls while it serves streams, and may do neither. `proxy_on_configure` is none of them: it may take memory.
  */
-export const STREAM_CALLBACKS = [
-  'malloc',
-  'proxy_on_delete',
-  'proxy_on_request_headers',
-  'proxy_on_response_headers',
-];
+export const STREAM_CALLBACKS = ['malloc', 'proxy_on_delete', 'proxy_on_request_headers', 'proxy_on_response_headers'];
 
 /**
  * A stream begins with a record, for which a pool may take memory: in one place, and up to a bound. So this callback may
@@ -53,7 +48,8 @@ export function wrongs(module: Module): Violation[] {
 /** The violations of callbacks that may take memory where their calls go through a function with such a name. */
 function withMemory(module: Module, callbacks: string[], through: RegExp): Violation[] {
   return violations(module, callbacks).filter(
-    ({ what, path }) => !what.startsWith('takes memory') || (hasNames(module) && !path.some((name) => through.test(name))),
+    ({ what, path }) =>
+      !what.startsWith('takes memory') || (hasNames(module) && !path.some((name) => through.test(name))),
   );
 }
 
