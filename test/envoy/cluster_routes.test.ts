@@ -162,6 +162,8 @@ const CHOSEN_ROUTES = [
   withHeader('x-wanted', 'inside', { cluster: 'outside' }),
 ];
 
+const mirrored = (cluster: string, mirror: string) => ({ cluster, request_mirror_policies: [{ cluster: mirror }] });
+
 const REDIRECTED = {
   match: { prefix: '/' },
   route: { cluster: 'inside', internal_redirect_policy: { max_internal_redirects: 1 } },
@@ -241,7 +243,14 @@ describe.each(TESTED)('a cluster that is chosen late, Envoy %s', (_, version) =>
   beforeAll(async () => {
     for (const way of [...Object.values(BEHIND), BEFORE]) {
       const redirects = [{ match: { path: '/outside' }, route: { cluster: 'outside' } }, REDIRECTED];
-      const listeners: Record<string, object> = { redirects: manager(way, [], redirects) };
+      const mirrors = [
+        { match: { path: '/mirrored-outside' }, route: mirrored('inside', 'outside') },
+        { match: { path: '/mirrored-inside' }, route: mirrored('outside', 'inside') },
+      ];
+      const listeners: Record<string, object> = {
+        redirects: manager(way, [], redirects),
+        mirrors: manager(way, [], mirrors),
+      };
       for (const [name, { filters }] of Object.entries(CHOOSERS))
         listeners[name] = manager(way, filters, CHOSEN_ROUTES);
       const clusters: Clusters = (inside, outside) => ({
@@ -261,6 +270,15 @@ describe.each(TESTED)('a cluster that is chosen late, Envoy %s', (_, version) =>
     return stands.get(way)!.exchange(chooser, path, headers);
   };
 
+  /** What both servers were told of a request of which one of them gets a copy. */
+  const mirror = async (way: Way, path: string) => {
+    const { envoy, inside, outside } = stands.get(way)!;
+    await send(await envoy.port('mirrors'), { path, headers: FORGED });
+    const seen = [inside, outside].map((app) => () => app.seen.find((each) => each.path === path)?.headers.peer());
+    await envoy.until('both have it', () => seen.every((each) => each()));
+    return seen.map((each) => each());
+  };
+
   describe.each(Object.entries(BEHIND))('%s', (_, way) => {
     test.each(Object.keys(CHOOSERS))('%s: outside nothing is told, inside both sides learn', async (chooser) => {
       const left = await choose(way, chooser, 'outside');
@@ -268,6 +286,12 @@ describe.each(TESTED)('a cluster that is chosen late, Envoy %s', (_, version) =>
       const stayed = await choose(way, chooser, 'inside');
       expect([stayed.inside, stayed.outside, stayed.server]).toEqual([[OWN_HEADERS], [], [SERVER, SERVER_ID]]);
       expect(stayed.answer.headers.peer(), 'the client').toEqual({});
+    });
+
+    test('a mirror: the server inside is told, whichever of the two it is', async () => {
+      for (const path of ['/mirrored-outside', '/mirrored-inside']) {
+        expect(await mirror(way, path), path).toEqual([OWN_HEADERS, {}]);
+      }
     });
 
     test('an internal redirect: what the inside cluster was told does not go outside', async () => {
@@ -287,6 +311,20 @@ describe.each(TESTED)('a cluster that is chosen late, Envoy %s', (_, version) =>
       expect((await choose(BEFORE, chooser, 'inside')).inside, 'inside is not').toEqual([{}]);
     },
   );
+
+  test('the listener’s filter with skip_external_clusters, a mirror: it leaks', async () => {
+    expect(await mirror(BEFORE, '/mirrored-outside')).toEqual([OWN_HEADERS, OWN_HEADERS]);
+    expect(await mirror(BEFORE, '/mirrored-inside')).toEqual([{}, {}]);
+  });
+
+  test('a cluster’s own filters stand in place of the router’s', async () => {
+    const way = { router: SKIPPING, inside: { upstream_discovery: HEADERS } };
+    const routes = [{ match: { prefix: '/' }, route: { cluster: 'inside' } }];
+    const clusters: Clusters = (inside) => ({ inside: { port: inside, ...own(way.inside) } });
+    await using stand = await Stand.start({ listener: manager(way, [], routes) }, clusters, version);
+    const { inside, server } = await stand.exchange('listener', '/');
+    expect([inside, server]).toEqual([[{}], [SERVER, SERVER_ID]]);
+  });
 });
 
 /**

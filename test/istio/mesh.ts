@@ -163,6 +163,14 @@ export class Sidecar implements AsyncDisposable {
     return (dump?.ecds_filters ?? []).map((each: Resource) => each.ecds_filter);
   }
 
+  /** The clusters that Envoy got, by name. */
+  async clusters(): Promise<Record<string, Resource>> {
+    const { configs } = JSON.parse((await this.admin('/config_dump')) ?? '{"configs":[]}');
+    const dump = configs.find((each: Resource) => each['@type'].endsWith('ClustersConfigDump'));
+    const clusters = (dump?.dynamic_active_clusters ?? []).map((each: Resource) => each.cluster);
+    return Object.fromEntries(clusters.map((each: Resource) => [each.name, each]));
+  }
+
   /** The HTTP filters of the listener at a port, in order: of its first chain that has any. */
   async httpFilters(listenerPort: number): Promise<Resource[]> {
     const { configs } = JSON.parse((await this.admin('/config_dump')) ?? '{"configs":[]}');
