@@ -317,6 +317,13 @@ describe.each(TESTED)('a cluster that is chosen late, Envoy %s', (_, version) =>
     expect(await mirror(BEFORE, '/mirrored-inside')).toEqual([{}, {}]);
   });
 
+  test('the router’s filter knows the PassthroughCluster by its name', async () => {
+    const routes = [{ match: { prefix: '/' }, route: { cluster: 'PassthroughCluster' } }];
+    const clusters: Clusters = (_, port) => ({ PassthroughCluster: { port } });
+    await using stand = await Stand.start({ listener: manager({ router: SKIPPING }, [], routes) }, clusters, version);
+    expect((await stand.exchange('listener', '/')).outside).toEqual([{}]);
+  });
+
   test('a cluster’s own filters stand in place of the router’s', async () => {
     const way = { router: SKIPPING, inside: { upstream_discovery: HEADERS } };
     const routes = [{ match: { prefix: '/' }, route: { cluster: 'inside' } }];

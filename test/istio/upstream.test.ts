@@ -3,10 +3,11 @@
 import { once } from 'node:events';
 import { createServer, type Http2Server } from 'node:http2';
 import type { AddressInfo } from 'node:net';
+import getPort from 'get-port';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MODULE } from '../../testkit/envoy/binary.ts';
-import { App, Headers } from '../../testkit/http.ts';
-import type { Resource } from './mesh.ts';
+import { App, Headers, send } from '../../testkit/http.ts';
+import { podAddresses, podOf, type Resource, Sidecar } from './mesh.ts';
 import { HEADERS, MeshStand, shippedResource, shippedResources } from './mesh_stand.ts';
 import { Registry } from './registry.ts';
 
@@ -242,6 +243,58 @@ test('the module as a file in the container', async () => {
   expect((await stand.productpage.logged('/reviews/1')).upstream_peer.workload).toBe('reviews-v1');
   await stand.exchange('/late', { 'x-wanted': 'outside' });
   expect([outside.last.path, told(outside.last.headers)]).toEqual(['/late', NOTHING]);
+});
+
+test('a gateway tells the mesh, and nobody outside', async () => {
+  const [address] = podAddresses(1);
+  const pod = podOf(
+    {
+      metadata: { name: 'gateway-v1', namespace: 'default' },
+      spec: {
+        template: {
+          metadata: { labels: { app: 'gateway', 'metadata-exchange': 'enabled' } },
+          spec: { serviceAccountName: 'bookinfo-productpage', containers: [{ name: 'istio-proxy', image: 'auto' }] },
+        },
+      },
+    },
+    address,
+  );
+  const number = await getPort();
+  const gateway = {
+    apiVersion: 'networking.istio.io/v1',
+    kind: 'Gateway',
+    metadata: { name: 'gateway', namespace: 'default' },
+    spec: {
+      selector: { app: 'gateway' },
+      servers: [{ port: { number, name: 'http', protocol: 'HTTP' }, hosts: ['*'] }],
+    },
+  };
+  const to = (prefix: string, host: string) => ({
+    match: [{ uri: { prefix } }],
+    route: [{ destination: { host, port: { number: 9080 } } }],
+  });
+  const routes = {
+    apiVersion: 'networking.istio.io/v1',
+    kind: 'VirtualService',
+    metadata: { name: 'gateway', namespace: 'default' },
+    spec: {
+      hosts: ['*'],
+      gateways: ['default/gateway'],
+      http: [to('/http2', 'http2.example.com'), to('/outside', 'outside.example.com'), to('/', REVIEWS)],
+    },
+  };
+  await using stand = await MeshStand.start([...exchange(), ...services, pod, gateway, routes]);
+  await using proxy = await Sidecar.start(pod, stand.istiod, { role: 'router' });
+  http2Saw = undefined;
+  const forged = [HEADERS.id, 'forged', HEADERS.metadata, 'forged'];
+  for (const path of ['/http2', '/outside', '/reviews']) {
+    const { status, headers } = await send(number, { path, headers: forged });
+    expect([status, told(headers)], path).toEqual([200, NOTHING]);
+  }
+  expect(told(http2Saw)[1]).toEqual([expect.stringMatching(/^router~.*~gateway-v1-0\.default~/)]);
+  expect([outside.last.path, told(outside.last.headers)]).toEqual(['/outside', NOTHING]);
+  expect((await proxy.logged('/reviews')).upstream_peer.workload).toBe('reviews-v1');
+  expect((await stand.reviews.logged('/reviews')).downstream_peer.workload).toBe('gateway-v1');
 });
 
 test('without the module requests go on, and nobody is told', async () => {
