@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { GrpcServer } from './grpc.ts';
-import { Host, type Stream } from './host.ts';
+import { Host } from './host.ts';
 import { Process } from './process.ts';
 
 /** What a proxy is. */
@@ -103,12 +103,4 @@ export class HostedProxy {
   complaints(): string[] {
     return this.process.vms.flatMap((vm) => vm.complaints());
   }
-}
-
-/** A request to a filter from an address, answered by another one: what Envoy says of both is text with a port. */
-export function exchange({ host, root }: Filter, from: string, to?: string): Stream {
-  const stream = host.stream(root).with({ 'source.address': Buffer.from(from) });
-  stream.onRequest();
-  if (to !== undefined) stream.with({ 'upstream.address': Buffer.from(to) });
-  return stream.onResponse();
 }
