@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
 import { workload } from '../../../testkit/xds/messages.ts';
-import { Discovery, exchange, learned, pod } from '../../support/discovery_stand.ts';
+import { Discovery, exchange, learned, pod } from '../../support/hosted_discovery.ts';
 
 /** Who has an address: always the workload that the control plane named last. */
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
 import type { WorkloadFields } from '../../../testkit/xds/messages.ts';
-import { BOTH_SIDES, Discovery, exchange, pod } from '../../support/discovery_stand.ts';
+import { BOTH_SIDES, Discovery, exchange, pod } from '../../support/hosted_discovery.ts';
 
 /** What is published of a workload: the fields that a sidecar would send of itself, made as the native filter does. */
 

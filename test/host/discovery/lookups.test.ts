@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { ID, METADATA } from '../../../testkit/http.ts';
 import { struct } from '../../../testkit/struct.ts';
-import { BOTH_SIDES, Discovery, exchange, learned, pod } from '../../support/discovery_stand.ts';
+import { BOTH_SIDES, Discovery, exchange, learned, pod } from '../../support/hosted_discovery.ts';
 
 /** A peer without headers is known by its address, on both sides. */
 

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { Istiod } from '../../../testkit/host/istiod.ts';
 import { type ResourceFields, resource, response, WORKLOAD, workload } from '../../../testkit/xds/messages.ts';
-import { Discovery, pod } from '../../support/discovery_stand.ts';
+import { Discovery, pod } from '../../support/hosted_discovery.ts';
 
 /** What is said to the control plane: what is wanted, and of each response whether it was taken. */
 
