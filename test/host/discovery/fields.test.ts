@@ -61,6 +61,7 @@ test('only a uid and a namespace: there is an identity, and the rest is unknown'
   expect(published({ uid: 'x', namespace: 'default' })).toEqual({
     NAMESPACE: 'default',
     IDENTITY: 'spiffe://cluster.local/ns/default/sa/default',
+    LABELS: {},
   });
 });
 
@@ -68,6 +69,7 @@ test('only a uid: the namespace is the default one', () => {
   expect(published({ uid: 'x' })).toEqual({
     NAMESPACE: 'default',
     IDENTITY: 'spiffe://cluster.local/ns/default/sa/default',
+    LABELS: {},
   });
 });
 
@@ -181,7 +183,7 @@ test('names that begin alike, as those of a workload and its pods do, are told a
   });
   const second = discovery.client('10.0.0.2:1');
   expect(second).toMatchObject({ NAME: 'a', WORKLOAD_NAME: 'a', IDENTITY: 'spiffe://cluster.local/ns/a/sa/ab' });
-  expect(second).not.toHaveProperty('LABELS');
+  expect(second?.LABELS, 'always there, as the native filter has it').toEqual({});
   const third = discovery.client('10.0.0.3:1');
   expect(third).toMatchObject({ NAMESPACE: 'a', WORKLOAD_NAME: 'a' });
   expect(third).not.toHaveProperty('NAME');
