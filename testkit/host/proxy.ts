@@ -11,6 +11,8 @@ export interface HostedProxyOptions {
   properties?: Record<string, Buffer>;
   /** Servers by the names of their clusters. */
   clusters?: Record<string, GrpcServer>;
+  /** Milliseconds by which it is younger than others. */
+  start?: number;
   /** False: no VM is on the main thread, and none is tried out there. */
   hasMain?: boolean;
 }
@@ -40,11 +42,11 @@ export class HostedProxy {
   private readonly workers: number;
   private readonly hasMain: boolean;
 
-  constructor({ workers = 2, properties = {}, clusters = {}, hasMain = true }: HostedProxyOptions = {}) {
+  constructor({ workers = 2, properties = {}, clusters = {}, hasMain = true, start = 0 }: HostedProxyOptions = {}) {
     this.properties = properties;
     this.workers = workers;
     this.hasMain = hasMain;
-    this.process.clock = START;
+    this.process.clock = START + start;
     Object.assign(this.process.clusters, clusters);
   }
 
