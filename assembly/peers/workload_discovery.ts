@@ -9,6 +9,7 @@ import { RESPONSE_HEADERS } from '../host/abi';
 import { ABSENT, Message } from '../host/headers';
 import { DOUBLE_HBONE, FORWARDED_NETWORK, ORIGINAL_DESTINATION, SOURCE_ADDRESS, UPSTREAM_ADDRESS } from '../host/names';
 import * as properties from '../host/properties';
+import { refused, take } from '../memory/arena';
 import { Cache } from '../memory/cache';
 import { sameBytes, slice } from '../memory/slice';
 import { count } from '../metrics/metrics';
@@ -16,6 +17,7 @@ import { DISCOVERY_FOUND, DISCOVERY_UNKNOWN } from '../metrics/table';
 import { readAddress } from '../wire/address';
 import { readRecord } from '../wire/record';
 import { newWorkload, writeStruct } from '../wire/workload';
+import { tableSize } from './fields';
 import { keepPeer, splitTable } from './metadata';
 import { Peer } from './peer';
 
@@ -64,11 +66,16 @@ export function findByAddress(message: Message, config: Config, peer: Peer): boo
     splitTable(peer, fields);
   } else {
     const isKnown =
-      find(config.discoveryScope, address, record) && readRecord(record, workload) && writeStruct(workload, struct);
+      find(config.discoveryScope, address, record) &&
+      readRecord(record, workload) &&
+      writeStruct(workload, struct) &&
+      // Right behind it: the table of plain fields.
+      take(tableSize(fields)) != 0;
     if (!isKnown) struct.set(0, 0);
     count(isKnown ? DISCOVERY_FOUND : DISCOVERY_UNKNOWN);
     if (isKnown) keepPeer(answers, key, hash, fields, peer);
-    else answers.keep(key, hash, use, struct);
+    // Nobody found for want of memory is not kept: the next one is asked for again.
+    else if (!refused()) answers.keep(key, hash, use, struct);
     if (!isKnown) return false;
   }
   peer.method = WORKLOAD_DISCOVERY;
