@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
+import { METADATA } from '../../../testkit/http.ts';
 import { BOTH_SIDES, Discovery, exchange, pod } from '../../support/hosted_discovery.ts';
 
 /** A worker keeps what it found for a second: an address that is asked for often costs next to nothing. */
@@ -111,4 +112,25 @@ test('a flood of addresses that nobody has takes no memory and forgets nobody fo
     discovery.worker.host.calls.length = 0;
   }
   expect(discovery.worker.host.memorySize()).toBe(before);
+});
+
+test('a request that leaves hardly any memory is answered right, or with nobody, and the next one right', () => {
+  const fields = ['NAME', ...Array.from({ length: 15 }, (_, i) => `FIELD-${i}`)];
+  const discovery = new Discovery({ config: { ...BOTH_SIDES, publish_fields: fields } });
+  discovery.istiod.serve(pod('a', ['10.0.0.1']));
+  const from = { 'source.address': Buffer.from('10.0.0.1:80') };
+  const names = new Set<string | undefined>();
+  const ask = (size: number) => {
+    const headers: [string, string][] = size > 0 ? [[METADATA, '!'.repeat(size)]] : [];
+    const { filterState } = exchange(discovery.worker, from, {}, { request: headers });
+    return filterState['envoy.wasm.metadata_exchange.downstream.NAME']?.toString();
+  };
+  // What a callback has are 128 KiB.
+  for (let size = 129_000; size < 131_000; size++) {
+    names.add(ask(size));
+    expect(ask(0)).toBe('a');
+    discovery.proxy.pass(1);
+    discovery.worker.host.calls.length = 0;
+  }
+  expect(names, 'there is room before, and there is none in the end').toEqual(new Set(['a', undefined]));
 });
