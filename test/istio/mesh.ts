@@ -23,9 +23,12 @@ export class Istiod implements AsyncDisposable {
     readonly address: string,
   ) {}
 
-  static async start(resources: Resource[]): Promise<Istiod> {
+  static async start(
+    resources: Resource[],
+    { args = [], env = {} }: { args?: string[]; env?: Record<string, string> } = {},
+  ): Promise<Istiod> {
     const input = resources.map((each) => stringify(each)).join('\n---\n');
-    const daemon = Daemon.start('istiod', program('istiod'), [], { input, env: VALUES.pilot.env });
+    const daemon = Daemon.start('istiod', program('istiod'), args, { input, env: { ...VALUES.pilot.env, ...env } });
     try {
       const address = await daemon.until('it serves', () => /^127\.0\.0\.1:\d+$/m.exec(daemon.log())?.[0]);
       return new Istiod(daemon, address);
@@ -33,6 +36,17 @@ export class Istiod implements AsyncDisposable {
       await daemon[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /** An address that it says with this word before it. */
+  said(word: string): string {
+    const address = new RegExp(`^${word} (\\S+)$`, 'm').exec(this.log())?.[1];
+    if (!address) throw new Error(`istiod did not say \`${word}\``);
+    return address;
+  }
+
+  log(): string {
+    return this.daemon.log();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
