@@ -11,6 +11,8 @@
  * https://github.com/proxy-wasm/spec/tree/main/abi-versions/v0.2.1
  */
 
+import * as client from './discovery/client';
+import * as discovery from './discovery/upkeep';
 import { CONTINUE } from './host/abi';
 import * as roots from './roots';
 import * as streams from './streams';
@@ -39,6 +41,18 @@ export function proxy_on_response_headers(id: u32, headers: u32, _endOfStream: u
 
 export function proxy_on_tick(id: u32): void {
   roots.tick(id);
+}
+
+export function proxy_on_queue_ready(_root: u32, queue: u32): void {
+  discovery.queueReady(queue);
+}
+
+export function proxy_on_grpc_receive(_root: u32, stream: u32, size: u32): void {
+  client.received(stream, size);
+}
+
+export function proxy_on_grpc_close(_root: u32, stream: u32, _status: u32): void {
+  client.closed(stream);
 }
 
 export function proxy_on_delete(id: u32): void {

@@ -5,6 +5,8 @@ import { Config, readConfig } from './config/config';
 import { leavePlain, usePlain } from './config/plain';
 import { OFF } from './config/verification';
 import { leaveWay, useWay } from './config/ways';
+import { User } from './discovery/source';
+import * as discovery from './discovery/upkeep';
 import { pluginConfiguration } from './host/buffers';
 import * as log from './host/log';
 import { STRUCT_SCHEMA } from './host/names';
@@ -18,6 +20,7 @@ import { CONFIGURATIONS, OWN_HEADER_BYTES } from './metrics/table';
 import { Identity, readIdentity } from './own/identity';
 import { closeCache, countCache, resizeCache } from './peers/metadata';
 import { CLIENT, SERVER, Side } from './peers/peer';
+import { closeAnswers, openAnswers } from './peers/workload_discovery';
 import { VERSION } from './version';
 
 /**
@@ -33,6 +36,8 @@ export class Root {
   /** How many of its streams are alive: a root that ended stays as long as they do. */
   streams: u32;
   hasEnded: bool;
+  /** Its part in workload discovery; null: it has none. */
+  discovery: User | null;
   /** Whether the gauges have it: from its first tick on, since a VM that only tries a configuration out never ticks. */
   isCounted: bool;
 }
@@ -86,6 +91,7 @@ export function configure(id: u32, size: u32): bool {
     return log.noMemory();
   }
   declareFields(root.config);
+  discover(root, id);
   changetype<RootEntry>(changetype<usize>(entry)).root = root;
   root.identity.metadataValue.add(root.identity.metadata);
   root.identity.idValue.add(root.identity.id);
@@ -101,6 +107,16 @@ export function configure(id: u32, size: u32): bool {
   }
   metrics.start();
   return true;
+}
+
+/** Has workload discovery go on for a root, if it wants that. */
+function discover(root: Root, id: u32): void {
+  root.discovery = discovery.begin(root.config, id, changetype<usize>(root));
+  if (!root.config.discoveryCluster) return;
+  openAnswers();
+  if (root.discovery) return;
+  log.line().add('there is no memory for workload discovery, peers are not looked up by their addresses');
+  log.warn();
 }
 
 /** Takes a configuration in among those of the VM; false if there is no memory for that. */
@@ -162,6 +178,8 @@ export function tick(id: u32): void {
     root.isCounted = true;
     countRoot(root, 1);
   }
+  discovery.tick(id);
+  discovery.count();
   countCache();
   metrics.write();
 }
@@ -182,7 +200,12 @@ export function end(id: u32): void {
   root.identity.idValue.remove();
   leaveWay(root.config);
   unchain(root);
-  if (!all) closeCache();
+  const user = root.discovery;
+  if (user) discovery.end(user);
+  if (!all) {
+    closeCache();
+    closeAnswers();
+  }
   if (root.isCounted) {
     countRoot(root, -1);
     countCache();

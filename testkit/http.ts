@@ -52,8 +52,8 @@ export class App implements AsyncDisposable {
 
   private constructor(private readonly server: http.Server) {}
 
-  /** `answer` says what to answer; `undefined`: nothing, ever. */
-  static async start(answer: Answering = () => ({})): Promise<App> {
+  /** `answer` says what to answer; `undefined`: nothing, ever. `address` is one of this machine's. */
+  static async start(answer: Answering = () => ({}), address = '127.0.0.1'): Promise<App> {
     const server = http.createServer();
     const app = new App(server);
     server.on('request', async (request, response) => {
@@ -70,7 +70,7 @@ export class App implements AsyncDisposable {
       if (reply.trailers) response.addTrailers(reply.trailers);
       response.end();
     });
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    await new Promise<void>((resolve) => server.listen(0, address, resolve));
     return app;
   }
 
@@ -102,6 +102,8 @@ export interface Request {
   method?: string;
   path?: string;
   host?: string;
+  /** The address of this machine that it comes from: any of 127.0.0.0/8. */
+  from?: string;
   /** Names and values in turn: copies are possible. */
   headers?: string[];
   body?: string | Buffer;
@@ -113,8 +115,8 @@ export interface Request {
  * TLS if there are options for that.
  */
 export function send(to: number | string, options: Request = {}, tls?: https.RequestOptions): Promise<Answer> {
-  const { method = 'GET', path = '/', host = 'test', body, trailers } = options;
-  const server = typeof to === 'number' ? { host: '127.0.0.1', port: to } : { socketPath: to };
+  const { method = 'GET', path = '/', host = 'test', from, body, trailers } = options;
+  const server = typeof to === 'number' ? { host: '127.0.0.1', port: to, localAddress: from } : { socketPath: to };
   return new Promise((resolve, reject) => {
     const raw = ['host', host, ...(options.headers ?? [])];
     if (trailers) raw.push('transfer-encoding', 'chunked', 'te', 'trailers');

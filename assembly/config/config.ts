@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
+import { LONGEST_CLUSTER } from '../host/grpc';
 import * as log from '../host/log';
 import { name } from '../host/names';
 import { reserve } from '../memory/arena';
@@ -13,7 +14,7 @@ import { looksLikeStruct, roomForJson, toJson } from '../wire/struct_json';
 import { isEnvelope } from './envelope';
 import * as idle from './idle';
 import * as lists from './lists';
-import { Lists } from './lists';
+import { Lists, usesDiscovery } from './lists';
 import { PlainFields } from './plain';
 import {
   begin,
@@ -78,6 +79,11 @@ export class Config {
   speaksIstio: bool;
   /** Labels that are sent beside those that Istio's dialect has. */
   labels: Texts | null;
+  /** The cluster that workload discovery asks; null: it is not used. */
+  discoveryCluster: Slice | null;
+  /** Where its records stand for this node (discovery/store.ts), and the node's network. */
+  discoveryScope: u64;
+  network: Slice;
   /** What of a peer's claims is compared with its certificate, and what follows. */
   verification: Verification;
 }
@@ -122,6 +128,9 @@ export function readConfig(source: Slice, owner: usize): Config | null {
   config.maxOwnSize = DEFAULT_OWN_SIZE;
   config.maxPeerCacheSize = 500;
   if (source.size > 0 && !readSource(config, source, owner)) return null;
+  if (!config.discoveryCluster && config.lists && usesDiscovery(changetype<Lists>(config.lists))) {
+    config.discoveryCluster = DEFAULT_CLUSTER;
+  }
   if (!nameFirstRun(config)) {
     log.noMemory();
     return null;
@@ -224,6 +233,7 @@ const ADDITIONAL_LABELS: u32 = 12;
 const SHARED_WITH_UPSTREAM: u32 = 13;
 const VERIFY_PEER: u32 = 14;
 const PUBLISH_FIELDS: u32 = 15;
+const WORKLOAD_DISCOVERY: u32 = 16;
 
 function fieldNumber(): u32 {
   if (isText(key, 'headers')) return HEADERS;
@@ -241,6 +251,7 @@ function fieldNumber(): u32 {
   if (isNamed('shared_with_upstream')) return SHARED_WITH_UPSTREAM;
   if (isNamed('verify_peer')) return VERIFY_PEER;
   if (isNamed('publish_fields')) return PUBLISH_FIELDS;
+  if (isNamed('workload_discovery')) return WORKLOAD_DISCOVERY;
   return UNKNOWN;
 }
 
@@ -287,6 +298,7 @@ function readField(config: Config, field: u32): bool {
     config.speaksIstio = isText(text, 'istio');
     return config.speaksIstio || isText(text, 'generic') || refuse(offset, 'must be "generic" or "istio"');
   }
+  if (field == WORKLOAD_DISCOVERY) return readDiscovery(config);
   if (field == VERIFY_PEER) return readVerification(config.verification);
   if (field == SHARED_WITH_UPSTREAM) {
     const isTrue = readBool();
@@ -310,6 +322,31 @@ function readMethods(config: Config, number: u32): bool {
 /** Fields that are published by themselves, and bytes of a path: its name in filter state must fit host/properties.ts. */
 const MOST_PUBLISHED: u32 = 16;
 const LONGEST_PUBLISHED: u32 = 80;
+
+/** The cluster that workload discovery asks where none is named. */
+const DEFAULT_CLUSTER: Slice = name('workload-discovery');
+
+function readDiscovery(config: Config): bool {
+  if (!expect(json.OBJECT)) return false;
+  config.discoveryCluster = DEFAULT_CLUSTER;
+  let seen: u32 = 0;
+  json.enter();
+  while (json.nextMember(key)) {
+    const size = step();
+    if (!isNew(isText(key, 'cluster') ? 1 : UNKNOWN, seen)) return false;
+    seen = 2;
+    if (!skipNull()) {
+      const offset = json.offset();
+      if (!readText(text)) return false;
+      if (text.size > LONGEST_CLUSTER) return refuse(offset, 'must have at most 120 bytes');
+      const copy = kept(text);
+      if (!copy) return false;
+      config.discoveryCluster = copy;
+    }
+    stepBack(size);
+  }
+  return isWellFormed();
+}
 
 const HEADERS_METADATA: u32 = 1;
 const HEADERS_ID: u32 = 2;

@@ -12,11 +12,10 @@ import { Text } from '../memory/text';
  */
 
 /** The parts: flags. */
-export const WORKLOAD_DISCOVERY: u32 = 1;
-export const UPSTREAM_FILTER_STATE: u32 = 2;
-export const SHARED_WITH_UPSTREAM: u32 = 4;
-export const SKIP_IN_DISCOVERY: u32 = 8;
-export const NO_METHOD: u32 = 16;
+export const UPSTREAM_FILTER_STATE: u32 = 1;
+export const SHARED_WITH_UPSTREAM: u32 = 2;
+export const SKIP_IN_DISCOVERY: u32 = 4;
+export const NO_METHOD: u32 = 8;
 
 /** Those of the configuration that is being read. */
 let found: u32 = 0;
@@ -36,7 +35,6 @@ export function warn(): void {
   if (found == 0) return;
   const line = log.line();
   line.add('taken from the configuration, and without effect in this filter:');
-  add(line, WORKLOAD_DISCOVERY, ' workload_discovery');
   add(line, UPSTREAM_FILTER_STATE, ' upstream_filter_state');
   add(line, SHARED_WITH_UPSTREAM, ' shared_with_upstream');
   add(line, SKIP_IN_DISCOVERY, ' skip_external_clusters of discovery');

@@ -35,8 +35,9 @@ export const ISTIO_HEADERS: u32 = 1;
 export const BAGGAGE: u32 = 2;
 export const ENDPOINT_METADATA: u32 = 3;
 
-/** Methods that Istio's native filter has, and that do nothing here: no list has them (idle.ts). */
-const WORKLOAD_DISCOVERY: u32 = 4;
+export const WORKLOAD_DISCOVERY: u32 = 4;
+
+/** A method that Istio's native filter has, and that does nothing here: no list has it (idle.ts). */
 const UPSTREAM_FILTER_STATE: u32 = 5;
 
 @unmanaged
@@ -66,6 +67,11 @@ export function has(list: Method | null, kind: u32): bool {
     method = method.next;
   }
   return false;
+}
+
+/** Whether a list asks workload discovery. */
+export function usesDiscovery(lists: Lists): bool {
+  return has(lists.downstreamDiscovery, WORKLOAD_DISCOVERY) || has(lists.upstreamDiscovery, WORKLOAD_DISCOVERY);
 }
 
 /**
@@ -125,8 +131,7 @@ export function readList(lists: Lists, number: u32): bool {
 
 /** Whether a method does nothing here; if so, that is remembered. */
 function isIdle(kind: u32): bool {
-  if (kind == WORKLOAD_DISCOVERY) idle.note(idle.WORKLOAD_DISCOVERY);
-  else if (kind == UPSTREAM_FILTER_STATE) idle.note(idle.UPSTREAM_FILTER_STATE);
+  if (kind == UPSTREAM_FILTER_STATE) idle.note(idle.UPSTREAM_FILTER_STATE);
   else if (kind == 0) idle.note(idle.NO_METHOD);
   else return false;
   return true;
@@ -159,7 +164,8 @@ function methodOf(): u32 {
   return 0;
 }
 
-const UNKNOWN_METHOD: Ascii = 'is not a method that this version has: istio_headers, baggage and endpoint_metadata are';
+const UNKNOWN_METHOD: Ascii =
+  'is not a method that this version has: istio_headers, baggage, endpoint_metadata and workload_discovery are';
 
 /** Why a method may not stand in a list, or 0. */
 function problemOf(kind: u32, list: u32): Ascii {

@@ -15,6 +15,7 @@ export const REQUEST_HEADERS: i32 = 0;
 export const RESPONSE_HEADERS: i32 = 2;
 
 /** Buffers. */
+export const GRPC_MESSAGE: i32 = 5;
 export const PLUGIN_CONFIGURATION: i32 = 7;
 
 /** Log levels. */

@@ -24,6 +24,21 @@ export const NODE_CLUSTER: Slice = name('xds\0node\0cluster');
 export const LISTENER_DIRECTION: Slice = name('xds\0listener_direction');
 export const OLD_LISTENER_DIRECTION: Slice = name('listener_direction');
 
+export const VM_ID: Slice = name('plugin_vm_id');
+/** The network that this node is in, as Istio's agent writes it. */
+export const NODE_NETWORK: Slice = name('xds\0node\0metadata\0NETWORK');
+
+/** Addresses of both sides, as text: IP and port, a path, or an internal listener's name. */
+export const SOURCE_ADDRESS: Slice = name('source\0address');
+export const UPSTREAM_ADDRESS: Slice = name('upstream\0address');
+/** Of an internal listener's endpoint: where the connection goes behind it, and whether that is another network's gateway. */
+export const ORIGINAL_DESTINATION: Slice = name(
+  'xds\0upstream_host_metadata\0filter_metadata\0envoy.filters.listener.original_dst\0local',
+);
+export const DOUBLE_HBONE: Slice = name('xds\0upstream_host_metadata\0filter_metadata\0istio\0double_hbone');
+/** A request that came through a gateway of another network has this header. */
+export const FORWARDED_NETWORK: Slice = name('x-forwarded-network');
+
 /** Of the cluster that a request goes to: its name, and what Istio says of it. */
 export const CLUSTER_NAME: Slice = name('xds\0cluster_name');
 export const CLUSTER_EXTERNAL: Slice = name('xds\0cluster_metadata\0filter_metadata\0istio\0external');

@@ -45,6 +45,16 @@ export function take(size: usize): usize {
   return at;
 }
 
+/** Where the arena stands, for `backTo`. */
+export function mark(): usize {
+  return top;
+}
+
+/** Takes back all that was handed out since `mark` said this. Not where `reserve` made room in between. */
+export function backTo(marked: usize): void {
+  top = marked;
+}
+
 /** How many bytes the last refused `take` of this callback wanted; 0 if none was refused. */
 export function refused(): usize {
   return refusedSize;

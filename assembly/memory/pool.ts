@@ -76,6 +76,20 @@ export class Pool {
     return null;
   }
 
+  /** The next record that has the id of this one, or null: where an id is a hash several may have it. */
+  findNext(entry: Entry): Entry | null {
+    for (let at = entry.next; at; at = changetype<Entry>(at).next) {
+      if (changetype<Entry>(at).id == entry.id) return changetype<Entry>(at);
+    }
+    return null;
+  }
+
+  /** The first record of one of the `headCount` lists, for going through all. */
+  first(list: u32): Entry | null {
+    const at = load<usize>(this.head(list));
+    return at ? changetype<Entry>(at) : null;
+  }
+
   /** A new record for an id that has none; what it holds beside the id is undefined. null: as many as may be are in use,
    * or there is no memory left. */
   add(id: u32): Entry | null {
@@ -114,6 +128,16 @@ export class Pool {
     } else {
       this.empty = 1;
     }
+  }
+
+  /** Releases all chunks: no record is in use any more. */
+  close(): void {
+    for (let list: u32 = 0; list <= this.mask; list++) {
+      for (let entry = this.first(list); entry; entry = this.first(list)) this.remove(entry);
+    }
+    if (this.empty > 0) release(this.chunks);
+    this.chunks = 0;
+    this.empty = 0;
   }
 
   private growByChunk(): bool {

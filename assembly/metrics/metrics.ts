@@ -16,9 +16,9 @@ import { FIRST_GAUGE, METRICS, NAMES } from './table';
 const TICK_MS: u32 = 1000;
 
 /** For each metric: what it is now, and what of it Envoy knows. */
-const values = memory.data(256, 8);
-const written = memory.data(256, 8);
-const ids = memory.data(128, 4);
+const values = memory.data(512, 8);
+const written = memory.data(512, 8);
+const ids = memory.data(256, 4);
 
 let isDefined: bool = false;
 

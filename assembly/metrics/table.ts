@@ -41,21 +41,47 @@ export const HEADERS_SENT: u32 = 15;
 export const OWN_FIELDS_LEFT_OUT: u32 = 16;
 /** Streams beyond the most that a VM serves: their peer headers are removed, and nothing is published. */
 export const STREAMS_UNSERVED: u32 = 17;
+/** Workloads that a control plane told of, new or changed. */
+export const DISCOVERY_UPDATES: u32 = 18;
+/** Workloads that are gone. */
+export const DISCOVERY_REMOVALS: u32 = 19;
+/** Resources of a control plane that could not be taken. */
+export const DISCOVERY_REFUSED: u32 = 20;
+/** Streams that were opened to a control plane. */
+export const DISCOVERY_STREAMS: u32 = 21;
+/** Of these, the second and every later one. */
+export const DISCOVERY_RECONNECTS: u32 = 22;
+/** Streams that ended, and attempts to open one that failed. */
+export const DISCOVERY_FAILURES: u32 = 23;
+/** Times that a worker took over the stream, since no VM was known to be on the main thread. */
+export const DISCOVERY_ON_WORKER: u32 = 24;
+/** Lookups of an address in what is known, with a workload as their answer. */
+export const DISCOVERY_FOUND: u32 = 25;
+/** Lookups with nobody as their answer. */
+export const DISCOVERY_UNKNOWN: u32 = 26;
 /** Streams that are alive. */
-export const STREAMS: u32 = 18;
+export const STREAMS: u32 = 27;
 /** Peers in the caches. */
-export const CACHE_ENTRIES: u32 = 19;
+export const CACHE_ENTRIES: u32 = 28;
 /** Room that they take, in bytes. */
-export const CACHE_BYTES: u32 = 20;
+export const CACHE_BYTES: u32 = 29;
 /** Plugin configurations that are loaded, over all VMs. */
-export const CONFIGURATIONS: u32 = 21;
+export const CONFIGURATIONS: u32 = 30;
 /** Size of the own metadata header, over all of these: divide by `configurations`. */
-export const OWN_HEADER_BYTES: u32 = 22;
+export const OWN_HEADER_BYTES: u32 = 31;
+/** Streams to a control plane that are up and have brought a response. */
+export const DISCOVERY_CONNECTED: u32 = 32;
+/** Workloads that are known. */
+export const DISCOVERY_WORKLOADS: u32 = 33;
+/** Addresses of these. */
+export const DISCOVERY_ADDRESSES: u32 = 34;
+/** Seconds since a control plane was last heard of. */
+export const DISCOVERY_AGE: u32 = 35;
 
 /** From here on metrics are gauges. */
-export const FIRST_GAUGE: u32 = 18;
+export const FIRST_GAUGE: u32 = 27;
 /** How many there are. */
-export const METRICS: u32 = 23;
+export const METRICS: u32 = 36;
 /** Their names, in order, each with a space behind it. */
 export const NAMES: Ascii =
-  'peers_received refused_base64 refused_protobuf refused_utf8 refused_control refused_no_json_form refused_nesting refused_id refused_baggage oversize mismatches unverified cache_hits cache_misses cache_evictions headers_sent own_fields_left_out streams_unserved streams cache_entries cache_bytes configurations own_header_bytes ';
+  'peers_received refused_base64 refused_protobuf refused_utf8 refused_control refused_no_json_form refused_nesting refused_id refused_baggage oversize mismatches unverified cache_hits cache_misses cache_evictions headers_sent own_fields_left_out streams_unserved discovery_updates discovery_removals discovery_refused discovery_streams discovery_reconnects discovery_failures discovery_on_worker discovery_found discovery_unknown streams cache_entries cache_bytes configurations own_header_bytes discovery_connected discovery_workloads discovery_addresses discovery_age ';

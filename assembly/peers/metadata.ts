@@ -73,10 +73,7 @@ export function readMetadata(header: Slice, config: Config, peer: Peer): bool {
   const fault = faultOf(struct);
   if (fault != SOUND) return refuse(causeOf(fault));
   if (isCached && room) {
-    if (fields) locate(struct, fields, struct.end());
-    struct.size += tableSize(fields);
-    cache.keep(header, hash, use, struct);
-    splitTable(peer, fields);
+    keepPeer(cache, header, hash, fields, peer);
   }
   metrics.count(table.PEERS_RECEIVED);
   return true;
@@ -107,8 +104,17 @@ export function firstMember(list: Slice, found: Slice): bool {
   return true;
 }
 
-/** Takes the table of positions off what stands in the cache. */
-function splitTable(peer: Peer, fields: PlainFields | null): void {
+/** Keeps a peer's Struct, which has room for the table of these fields behind it, in a cache. */
+export function keepPeer(to: Cache, key: Slice, hash: u64, fields: PlainFields | null, peer: Peer): void {
+  const struct = peer.struct;
+  if (fields) locate(struct, fields, struct.end());
+  struct.size += tableSize(fields);
+  to.keep(key, hash, fields ? fields.number : 0, struct);
+  splitTable(peer, fields);
+}
+
+/** Takes the table of positions off what stands in a cache. */
+export function splitTable(peer: Peer, fields: PlainFields | null): void {
   if (!fields) return;
   peer.struct.size -= tableSize(fields);
   peer.positions = peer.struct.end();

@@ -31,7 +31,7 @@ export class FaultyServer implements AsyncDisposable {
 
   private constructor(private readonly server: http.Server) {}
 
-  static async start(): Promise<FaultyServer> {
+  static async start(address = '127.0.0.1'): Promise<FaultyServer> {
     const server = http.createServer();
     const faulty = new FaultyServer(server);
     server.on('request', (request, response) => {
@@ -47,7 +47,7 @@ export class FaultyServer implements AsyncDisposable {
       faulty.halves.set(path, request.socket);
       if (what !== 'half') response.end('y'.repeat(500));
     });
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    await new Promise<void>((resolve) => server.listen(0, address, resolve));
     return faulty;
   }
 

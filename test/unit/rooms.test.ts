@@ -15,6 +15,7 @@ const FLOORS = [
   ['http'],
   ['runs'],
   ['peers', 'own'],
+  ['discovery'],
   ['metrics'],
   ['config'],
   ['wire', 'host'],

@@ -26,14 +26,25 @@ export interface Listener {
   routes?: Json[];
   /** More fields of the connection manager. */
   manager?: Json;
+  /** More fields of the access log's lines. */
+  log?: Record<string, Json>;
 }
 
 export interface ProxyOptions {
   node?: Json;
   listeners: Listener[];
   /** Clusters: the port of this machine that each goes to, and more fields. */
-  clusters?: Record<string, { port: number; http2?: boolean } & Json>;
+  clusters?: Record<string, Cluster>;
 }
+
+/** A cluster with one host. */
+export type Cluster = {
+  port: number;
+  /** One of this machine's addresses; 127.0.0.1 unless told. */
+  address?: string;
+  /** It speaks HTTP/2; with these options, if there are any. */
+  http2?: boolean | Json;
+} & Json;
 
 /** A bootstrap configuration. */
 export function proxy(options: ProxyOptions): Bootstrap {
@@ -52,7 +63,7 @@ export function httpListener(options: Listener): Json {
     '@type': HTTP_MANAGER,
     stat_prefix: options.name,
     codec_type: 'AUTO',
-    access_log: [peerLog(options.name)],
+    access_log: [peerLog(options.name, options.log)],
     http_filters: [...options.filters, router()],
     route_config: {
       virtual_hosts: [
@@ -73,15 +84,17 @@ export function httpListener(options: Listener): Json {
   };
 }
 
-function httpCluster(name: string, options: Json): Json {
-  const { port, http2, ...more } = options;
-  const protocol = http2 ? { http2_protocol_options: {} } : { http_protocol_options: { enable_trailers: true } };
+/** A cluster that speaks HTTP/1.1, or HTTP/2. */
+export function httpCluster(name: string, options: Cluster): Json {
+  const { port, address, http2, ...more } = options;
+  const options2 = http2 === true ? {} : http2;
+  const protocol = http2 ? { http2_protocol_options: options2 } : { http_protocol_options: { enable_trailers: true } };
   return {
     name,
     connect_timeout: '5s',
     load_assignment: {
       cluster_name: name,
-      endpoints: [{ lb_endpoints: [{ endpoint: { address: localPort(port) } }] }],
+      endpoints: [{ lb_endpoints: [{ endpoint: { address: localPort(port, address) } }] }],
     },
     typed_extension_protocol_options: {
       [HTTP_OPTIONS]: { '@type': `${TYPE}/${HTTP_OPTIONS}`, explicit_http_config: protocol },
@@ -146,7 +159,7 @@ function router(): Json {
 }
 
 /** What a listener learned, one JSON line a request: see `testkit/access_log.ts`. */
-function peerLog(listener: string): Json {
+function peerLog(listener: string, more: Record<string, Json> = {}): Json {
   const side = (name: string) => ({
     struct: `%FILTER_STATE(${PEERS}.${name}:TYPED)%`,
     raw: `%DYNAMIC_METADATA(probe:${name})%`,
@@ -164,6 +177,7 @@ function peerLog(listener: string): Json {
           status: '%RESPONSE_CODE%',
           downstream: side('downstream'),
           upstream: side('upstream'),
+          ...more,
         },
       },
     },

@@ -201,8 +201,8 @@ export function anyPort() {
 }
 
 /** An address of this machine. */
-export function localPort(port: number) {
-  return { socket_address: { address: '127.0.0.1', port_value: port } };
+export function localPort(port: number, address = '127.0.0.1') {
+  return { socket_address: { address, port_value: port } };
 }
 
 /** Whether an Envoy takes a configuration, given inline or as a file of the project, and what it says. */

@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs';
 import { MODULE } from '../envoy/binary.ts';
+import { type GrpcStream, grpcCalls } from './grpc.ts';
+import { BAD_ARGUMENT, type Calls, Memory, NOT_FOUND, OK } from './memory.ts';
+import { Process } from './process.ts';
+import { sharedCalls } from './shared.ts';
+import { type HeaderPair, Stream, type StreamExports } from './stream.ts';
+
+export type { Stream };
 
 /**
  * A small Proxy-WASM host (ABI 0.2.1) for the built module: what Envoy does around it, as far as the module can tell.
@@ -8,26 +15,32 @@ import { MODULE } from '../envoy/binary.ts';
  * be old, be hostile. Whether Envoy really behaves like this is tested under test/envoy.
  */
 
-type HeaderPair = [string, string];
-const OK = 0;
-const NOT_FOUND = 1;
-const INVALID_MEMORY_ACCESS = 6;
-const REQUEST = 0;
-const RESPONSE = 2;
-const BAD_ARGUMENT = 2;
+let compiledModule: WebAssembly.Module | undefined;
+
+const GRPC_MESSAGE = 5;
+const CONFIGURATION = 7;
 /** What no header name or value may hold: whoever wrote it could add headers of his own. */
 const BREAKS_HEADERS = /[\0\r\n]/;
 
-interface Exports {
+interface Exports extends StreamExports {
   memory: WebAssembly.Memory;
   _initialize(): void;
   malloc(size: number): number;
-  proxy_on_context_create(id: number, parent: number): void;
   proxy_on_configure(id: number, size: number): number;
-  proxy_on_request_headers(id: number, headers: number, endOfStream: number): number;
-  proxy_on_response_headers(id: number, headers: number, endOfStream: number): number;
   proxy_on_delete?(id: number): void;
   proxy_on_tick?(id: number): void;
+  proxy_on_queue_ready?(id: number, token: number): void;
+  proxy_on_grpc_receive?(id: number, token: number, size: number): void;
+  proxy_on_grpc_close?(id: number, token: number, status: number): void;
+}
+
+/** Where a VM is in its Envoy. */
+export interface Place {
+  process: Process;
+  /** 0 is the main thread. */
+  thread: number;
+  /** Whether it only tries a configuration out, before the VMs that stay. */
+  isCanary?: boolean;
 }
 
 /** What the module notes in filter state for a later run of the chain on the same request, and for nobody else. */
@@ -37,40 +50,75 @@ const FIRST_RUN = 'envoy.wasm.metadata_exchange.first_run.';
 const bytesOf = (text: string) => Buffer.from(text, 'latin1');
 
 export class Host {
+  /** The built module, compiled once a process. */
+  static get built(): WebAssembly.Module {
+    compiledModule ??= new WebAssembly.Module(readFileSync(MODULE));
+    return compiledModule;
+  }
+
   /** All that the module logged: level and text. */
   readonly log: { level: number; text: string }[] = [];
   /** Names of the properties that were declared, as serialized DeclarePropertyArguments. */
   readonly declared: Buffer[] = [];
   /** Host calls since the last `calls.length = 0`. */
   readonly calls: string[] = [];
-  /** Metrics that the module defined, by name: counters and gauges as they stand, histograms as last recorded. */
-  readonly metrics: Record<string, number> = {};
+  /** Metrics that modules of the process defined, by name: counters and gauges as they stand, histograms as recorded. */
+  readonly metrics: Record<string, number>;
   /** Milliseconds between ticks that the module last asked for. */
   tickPeriod = 0;
   /** What `proxy_get_property` finds beside filter state; the parts of a path are joined by dots. */
   readonly properties: Record<string, Buffer>;
 
-  private readonly exports: Exports;
+  readonly process: Process;
+  readonly thread: number;
+  readonly isCanary: boolean;
+  readonly memory: Memory;
   /** Root contexts that are alive. */
-  private readonly roots = new Set<number>();
+  readonly roots = new Set<number>();
+  /** The context that host calls are about. */
+  effective = 0;
+  /** gRPC streams that neither side has given up, by their tokens. */
+  readonly grpc = new Map<number, GrpcStream>();
+  /** The most bytes that the module read of a buffer at once. */
+  largestRead = 0;
+  /** How the gRPC stream ended whose end the module is being told. */
+  status = { code: 0, message: '' };
+
+  private readonly exports: Exports;
   private configuration = Buffer.alloc(0);
+  /** A gRPC message, while the module is told of it. */
+  private message: Buffer | undefined;
   private current: Stream | undefined;
   private nextId = 1;
   private readonly metricNames: string[] = [];
 
-  constructor(properties: Record<string, Buffer> = {}, module = compiled()) {
+  constructor(
+    properties: Record<string, Buffer> = {},
+    readonly module = Host.built,
+    { process, thread, isCanary = false }: Place = { process: new Process(), thread: 0 },
+  ) {
     this.properties = properties;
+    this.process = process;
+    this.metrics = process.metrics;
+    this.thread = thread;
+    this.isCanary = isCanary;
+    if (!isCanary) process.vms.push(this);
     this.exports = new WebAssembly.Instance(module, { env: this.imports() }).exports as unknown as Exports;
+    this.memory = new Memory(this.exports);
     this.exports._initialize();
   }
 
   /** Loads a plugin configuration; the root context's id, or undefined if the module refuses it. */
   configure(config: string | Buffer = '', id = this.nextId++): number | undefined {
     this.configuration = Buffer.from(config);
-    this.exports.proxy_on_context_create(id, 0);
-    if (!this.exports.proxy_on_configure(id, this.configuration.length)) return undefined;
     this.roots.add(id);
-    return id;
+    const isTaken = this.enter(id, () => {
+      this.exports.proxy_on_context_create(id, 0);
+      return this.exports.proxy_on_configure(id, this.configuration.length);
+    });
+    if (isTaken) return id;
+    this.roots.delete(id);
+    return undefined;
   }
 
   /** The errors and warnings that were logged. */
@@ -90,13 +138,37 @@ export class Host {
 
   /** Ends a context, as Envoy does with each: a root after its last stream. */
   end(id: number): void {
-    this.roots.delete(id);
-    this.exports.proxy_on_delete?.(id);
+    this.enter(id, () => this.exports.proxy_on_delete?.(id));
+    if (!this.roots.delete(id)) return;
+    for (const stream of this.grpc.values()) {
+      if (stream.root !== id) continue;
+      stream.over();
+      this.grpc.delete(stream.token);
+    }
   }
 
   /** Lets a root context's time pass, as often as it asked for. */
   tick(root: number): void {
-    this.exports.proxy_on_tick?.(root);
+    this.enter(root, () => this.exports.proxy_on_tick?.(root));
+  }
+
+  /** Tells a root context of a message in a queue, if it is alive. */
+  queueReady(root: number, token: number): void {
+    if (this.roots.has(root)) this.enter(root, () => this.exports.proxy_on_queue_ready?.(root, token));
+  }
+
+  /** Tells a root context of a message of a gRPC stream. */
+  grpcReceive(root: number, token: number, message: Buffer): void {
+    this.message = message;
+    this.enter(root, () => this.exports.proxy_on_grpc_receive?.(root, token, message.length));
+    this.message = undefined;
+  }
+
+  /** Tells a root context that a gRPC stream ended. */
+  grpcClose(root: number, token: number, code: number, message: string): void {
+    if (!this.roots.has(root)) return;
+    this.status = { code, message };
+    this.enter(root, () => this.exports.proxy_on_grpc_close?.(root, token, code));
   }
 
   /** Lets seconds pass for all root contexts. */
@@ -106,50 +178,45 @@ export class Host {
 
   /** Bytes of memory that the module has. */
   memorySize(): number {
-    return this.exports.memory.buffer.byteLength;
+    return this.memory.size;
   }
 
   /** Runs something with a stream as the one that host calls are about. */
   within<T>(stream: Stream, run: () => T): T {
     this.current = stream;
     try {
-      return run();
+      return this.enter(stream.id, run);
     } finally {
       this.current = undefined;
     }
   }
 
-  private memory(): Buffer {
-    return Buffer.from(this.exports.memory.buffer);
+  /** Calls the module about a context. */
+  private enter<T>(id: number, run: () => T): T {
+    return this.process.enter(() => {
+      const before = this.effective;
+      this.effective = id;
+      try {
+        return run();
+      } finally {
+        this.effective = before;
+      }
+    });
   }
 
-  private bytes(at: number, size: number): Buffer {
-    if (at + size > this.memorySize()) throw new Error('the module names bytes outside of its memory');
-    return Buffer.from(this.memory().subarray(at, at + size));
-  }
-
-  /** Answers with bytes, in memory that the module gives: none for no bytes. */
-  private answer(bytes: Buffer, atTo: number, sizeTo: number): number {
-    let at = 0;
-    if (bytes.length > 0) {
-      at = this.exports.malloc(bytes.length) >>> 0;
-      if (at === 0) return INVALID_MEMORY_ACCESS;
-      if (at + bytes.length > this.memorySize()) throw new Error('malloc names bytes outside of memory');
-      bytes.copy(this.memory(), at);
-    }
-    this.memory().writeUInt32LE(at, atTo);
-    this.memory().writeUInt32LE(bytes.length, sizeTo);
-    return OK;
+  /** The stream that host calls are about, if they are about one. */
+  private get subject(): Stream | undefined {
+    return this.current?.id === this.effective ? this.current : undefined;
   }
 
   private stream_(): Stream {
-    if (!this.current) throw new Error('a stream’s host call without a stream');
-    return this.current;
+    if (!this.subject) throw new Error('a stream’s host call without a stream');
+    return this.subject;
   }
 
   /** A header's name or value as the module says it: bytes that a message may carry. */
   private headerText(at: number, size: number): string {
-    const text = this.bytes(at, size).toString('latin1');
+    const text = this.memory.bytes(at, size).toString('latin1');
     if (BREAKS_HEADERS.test(text)) throw new Error(`the module writes a header that breaks a message: ${text}`);
     return text;
   }
@@ -161,14 +228,21 @@ export class Host {
   }
 
   private imports(): WebAssembly.ModuleImports {
-    const imports: Record<string, (...args: number[]) => number> = {
+    const imports: Calls = {
+      ...sharedCalls(this),
+      ...grpcCalls(this),
+      proxy_set_effective_context: (id) => {
+        if (!this.roots.has(id) && this.current?.id !== id) return BAD_ARGUMENT;
+        this.effective = id;
+        return OK;
+      },
       proxy_define_metric: (type, at, size, idTo) => {
         if (type > 2) return BAD_ARGUMENT;
-        const name = this.bytes(at, size).toString();
+        const name = this.memory.text(at, size);
         const known = this.metricNames.indexOf(name);
         const index = known < 0 ? this.metricNames.push(name) - 1 : known;
         this.metrics[name] ??= 0;
-        this.memory().writeUInt32LE(index + 1, idTo);
+        this.memory.write32(index + 1, idTo);
         return OK;
       },
       proxy_increment_metric: (id, amount) => {
@@ -186,39 +260,43 @@ export class Host {
         return OK;
       },
       proxy_get_current_time_nanoseconds: (to) => {
-        this.memory().writeBigUInt64LE(BigInt(Date.now()) * 1_000_000n, to);
+        this.memory.write64(BigInt(Math.round(this.process.now() * 1000)) * 1000n, to);
         return OK;
       },
       proxy_log: (level, at, size) => {
-        this.log.push({ level, text: this.bytes(at, size).toString() });
+        this.log.push({ level, text: this.memory.text(at, size) });
         return OK;
       },
       proxy_get_buffer_bytes: (type, start, size, atTo, sizeTo) => {
-        if (type !== 7) return NOT_FOUND;
-        return this.answer(this.configuration.subarray(start, start + size), atTo, sizeTo);
+        const buffer = { [CONFIGURATION]: this.configuration, [GRPC_MESSAGE]: this.message }[type];
+        if (!buffer) return NOT_FOUND;
+        if (start > buffer.length) throw new Error('the module reads behind the end of a buffer');
+        this.largestRead = Math.max(this.largestRead, Math.min(size, buffer.length - start));
+        return this.memory.answer(buffer.subarray(start, start + size), atTo, sizeTo);
       },
       proxy_get_property: (at, size, atTo, sizeTo) => {
-        const path = this.bytes(at, size).toString().replaceAll('\0', '.');
-        const value = this.current?.filterState[path] ?? this.current?.notes[path] ?? this.properties[path];
-        return value ? this.answer(value, atTo, sizeTo) : NOT_FOUND;
+        const path = this.memory.text(at, size).replaceAll('\0', '.');
+        const value = this.subject?.property(path) ?? this.properties[path];
+        return value ? this.memory.answer(value, atTo, sizeTo) : NOT_FOUND;
       },
       proxy_set_property: (at, size, valueAt, valueSize) => {
         if (size === 0) throw new Error('the module writes a property without a name');
-        const name = this.bytes(at, size).toString();
+        const name = this.memory.text(at, size);
         const stream = this.stream_();
-        (name.startsWith(FIRST_RUN) ? stream.notes : stream.filterState)[name] = this.bytes(valueAt, valueSize);
+        (name.startsWith(FIRST_RUN) ? stream.notes : stream.filterState)[name] = this.memory.bytes(valueAt, valueSize);
         return OK;
       },
       proxy_call_foreign_function: (at, size, argumentsAt, argumentsSize) => {
-        if (this.bytes(at, size).toString() !== 'declare_property') return NOT_FOUND;
-        this.declared.push(this.bytes(argumentsAt, argumentsSize));
+        if (this.memory.text(at, size) !== 'declare_property') return NOT_FOUND;
+        this.declared.push(this.memory.bytes(argumentsAt, argumentsSize));
         return OK;
       },
       proxy_get_header_map_value: (map, at, size, atTo, sizeTo) => {
         const found = this.stream_().find(map, this.headerName(at, size));
-        return found ? this.answer(bytesOf(found[1]), atTo, sizeTo) : NOT_FOUND;
+        return found ? this.memory.answer(bytesOf(found[1]), atTo, sizeTo) : NOT_FOUND;
       },
-      proxy_get_header_map_pairs: (map, atTo, sizeTo) => this.answer(pairs(this.stream_().headers(map)), atTo, sizeTo),
+      proxy_get_header_map_pairs: (map, atTo, sizeTo) =>
+        this.memory.answer(pairs(this.stream_().headers(map)), atTo, sizeTo),
       proxy_replace_header_map_value: (map, at, size, valueAt, valueSize) => {
         const name = this.headerName(at, size);
         const value = this.headerText(valueAt, valueSize);
@@ -242,68 +320,6 @@ export class Host {
   }
 }
 
-/** One HTTP stream on a host. */
-export class Stream {
-  /** What the module published. */
-  readonly filterState: Record<string, Buffer> = {};
-  /** What it noted beside that: see `FIRST_RUN`. */
-  readonly notes: Record<string, Buffer> = {};
-  request: HeaderPair[] = [];
-  response: HeaderPair[] = [];
-
-  constructor(
-    private readonly host: Host,
-    private readonly exports: Exports,
-    readonly root: number,
-    readonly id: number,
-  ) {}
-
-  /** Sends a request through the module. */
-  onRequest(...headers: HeaderPair[]): this {
-    this.request = headers;
-    this.exports.proxy_on_context_create(this.id, this.root);
-    this.host.within(this, () => this.exports.proxy_on_request_headers(this.id, headers.length, 1));
-    return this;
-  }
-
-  /** Sends a response through the module. */
-  onResponse(...headers: HeaderPair[]): this {
-    this.response = headers;
-    this.host.within(this, () => this.exports.proxy_on_response_headers(this.id, headers.length, 1));
-    return this;
-  }
-
-  /** Ends it, and runs the chain on its request once more, as a redirect does; filter state lives on. */
-  redirect(root = this.root, ...more: HeaderPair[]): Stream {
-    this.end();
-    const next = this.host.stream(root);
-    Object.assign(next.filterState, this.filterState);
-    Object.assign(next.notes, this.notes);
-    return next.onRequest(...this.request, ...more);
-  }
-
-  /** Ends it. */
-  end(): this {
-    this.host.end(this.id);
-    return this;
-  }
-
-  headers(map: number): HeaderPair[] {
-    if (map === REQUEST) return this.request;
-    if (map === RESPONSE) return this.response;
-    throw new Error(`header map ${map} is not of a stream`);
-  }
-
-  find(map: number, name: string): HeaderPair | undefined {
-    return this.headers(map).find(([each]) => each === name);
-  }
-
-  remove(map: number, name: string): void {
-    const headers = this.headers(map);
-    headers.splice(0, headers.length, ...headers.filter(([each]) => each !== name));
-  }
-}
-
 /** Proxy-WASM's way to write a list of headers. */
 function pairs(headers: HeaderPair[]): Buffer {
   const sizes = Buffer.alloc(4 + headers.length * 8);
@@ -313,12 +329,4 @@ function pairs(headers: HeaderPair[]): Buffer {
     sizes.writeUInt32LE(bytesOf(value).length, 8 + i * 8);
   }
   return Buffer.concat([sizes, ...headers.flatMap((pair) => pair.map((text) => bytesOf(`${text}\0`)))]);
-}
-
-let compiledModule: WebAssembly.Module | undefined;
-
-/** The built module, compiled once a process. */
-function compiled(): WebAssembly.Module {
-  compiledModule ??= new WebAssembly.Module(readFileSync(MODULE));
-  return compiledModule;
 }

@@ -127,6 +127,11 @@ export function readRequest(bytes: Uint8Array): DiscoveryRequest {
   };
 }
 
+/** The bytes of a DeltaDiscoveryRequest. */
+export function writeRequest(fields: Partial<DiscoveryRequest>): Buffer {
+  return Buffer.from(Request.encode(Request.fromObject(fields)).finish());
+}
+
 /** The octets of an IP address: 4, or 16 for every spelling of IPv6. */
 export function address(text: string): Buffer {
   if (isIPv4(text)) return Buffer.from(text.split('.').map(Number));

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the metadata-exchange authors
+
+import { now } from '../host/clock';
+import { becomes } from '../host/contexts';
+import * as grpc from '../host/grpc';
+import * as log from '../host/log';
+import { NODE, NODE_ID, OLD_NODE } from '../host/names';
+import * as properties from '../host/properties';
+import { startOver, take } from '../memory/arena';
+import { allocate, release } from '../memory/blocks';
+import { slice } from '../memory/slice';
+import * as metrics from '../metrics/metrics';
+import * as table from '../metrics/table';
+import { Writer } from '../wire/protobuf';
+import { hashOfRecord, readRecord } from '../wire/record';
+import { newWorkload, UID } from '../wire/workload';
+import * as xds from '../wire/xds';
+import { HOLDING_LISTS, Holding, Holdings } from './holdings';
+import { readResponse } from './response';
+import { firstSource, ownNonce, Source, User } from './source';
+import * as store from './store';
+
+/**
+ * The stream of delta ADS to a control plane: opened, answered, and opened again when it ends, ever more slowly while that
+ * does not work. What was learned stays while the control plane is away.
+ */
+
+/** Seconds between two attempts, at most. */
+const LONGEST_WAIT: u32 = 32;
+/** The most bytes of what we say that we have: servers of gRPC take 4 MiB. With more, the server sends everything again. */
+const LARGEST_REQUEST: u32 = 2097152;
+/** The most bytes of the node in a request; of a larger one only the id is sent. */
+const LARGEST_NODE: u32 = 61440;
+/** Bytes that are reserved for saying that we have one workload. */
+const USUAL_VERSION: u32 = 160;
+/** What stands in a request beside that. */
+const ADDED: u32 = 1024;
+
+const node = slice(memory.data(8, 4));
+const request = slice(memory.data(8, 4));
+const record = slice(memory.data(8, 4));
+const address = slice(memory.data(8, 4));
+const version = slice(memory.data(8, 4));
+const writer = changetype<Writer>(memory.data(16, 8));
+const workload = newWorkload();
+
+/** The source of a stream, or null: the token of one that another module, or an earlier stream, had. */
+function sourceOf(token: u32): Source | null {
+  let source = firstSource();
+  while (source && source.token != token) source = source.next;
+  return source;
+}
+
+/** Opens a stream, or waits on. Called once a second. */
+export function keepOpen(source: Source): void {
+  if (source.token) return;
+  if (source.wait > 0) {
+    source.wait--;
+    return;
+  }
+  const holdings = source.holdings;
+  const user = source.users;
+  if (holdings && user) open(source, holdings, user);
+}
+
+function open(source: Source, holdings: Holdings, user: User): void {
+  if (!becomes(user.root)) return;
+  source.connection++;
+  source.hasResponse = false;
+  source.root = user.root;
+  const token = grpc.openStream(source.cluster);
+  if (!token) {
+    failed(source);
+    return;
+  }
+  source.token = token;
+  metrics.count(table.DISCOVERY_STREAMS);
+  if (source.streams++ > 0) metrics.count(table.DISCOVERY_RECONNECTS);
+  if (!sendFirst(source, holdings)) end(source);
+}
+
+/**
+ * Sends the first request of a stream: who asks, and which workloads are known. The server then says only what changed. If
+ * that is too much to say it sends everything, and what it does not name is gone.
+ */
+function sendFirst(source: Source, holdings: Holdings): bool {
+  source.mustSweep = holdings.workloads > 0;
+  readNode();
+  const room = 2 * node.size + ADDED + min(LARGEST_REQUEST, holdings.workloads * USUAL_VERSION);
+  const at = allocate(room);
+  if (!at) return false;
+  memory.copy(at, node.at, node.size);
+  node.at = at;
+  const start = at + node.size;
+  writer.open(start, room - node.size);
+  putVersions(source, holdings);
+  if (writer.full || writer.head - start < node.size + ADDED / 2) {
+    // Nothing was said of any, and so nothing is known to be there.
+    source.connection++;
+    writer.open(start, room - node.size);
+  }
+  xds.putFirst(writer, node);
+  request.set(writer.head, <u32>(at + room - writer.head));
+  const isSent = !writer.full && grpc.send(source.token, request);
+  release(at);
+  return isSent;
+}
+
+/** Reads the node as the server wants to know it. */
+function readNode(): void {
+  startOver();
+  if (!properties.get(NODE, node)) properties.get(OLD_NODE, node);
+  if (node.size > 0 && node.size <= LARGEST_NODE) return;
+  startOver();
+  properties.get(NODE_ID, node);
+  const at = take(node.size + 8);
+  if (!at) return;
+  writer.open(at, node.size + 8);
+  const end = writer.head;
+  writer.bytes(node.at, node.size);
+  writer.close(1, end);
+  node.set(writer.head, <u32>(end - writer.head));
+}
+
+/** Writes which workloads we have, as far as their uids can still be read, and notes of these that they are there. */
+function putVersions(source: Source, holdings: Holdings): void {
+  for (let list: u32 = 0; list < HOLDING_LISTS && !writer.full; list++) {
+    let holding = holdings.list(list);
+    while (holding) {
+      if (holding.seen != source.connection && canReadUid(holdings, holding)) {
+        holdings.version(holding.version, version);
+        xds.putVersion(writer, workload.text(UID), version);
+        holdings.see(holding.hash(), source.connection);
+      }
+      holding = changetype<Holding | null>(holding.next);
+    }
+  }
+}
+
+/** Reads the record of a holding, if the address is still that of its workload. */
+function canReadUid(holdings: Holdings, holding: Holding): bool {
+  startOver();
+  holding.address(address);
+  return (
+    address.size > 0 &&
+    store.find(holdings.scope(holding.scope), address, record) &&
+    hashOfRecord(record) == holding.hash() &&
+    readRecord(record, workload)
+  );
+}
+
+/** A message came on a stream. */
+export function received(token: u32, size: u32): void {
+  const source = sourceOf(token);
+  if (!source) return;
+  const holdings = source.holdings;
+  if (!holdings) return;
+  const verdict = readResponse(source, holdings, size);
+  if (source.failures > 0 || source.isWarned) {
+    log.line().add('workload discovery: the control plane answers');
+    log.info();
+  }
+  source.hasResponse = true;
+  source.lastResponse = now() / 1000000000;
+  source.failures = 0;
+  source.isWarned = false;
+  if (verdict.nonce.size == 0) return;
+  startOver();
+  const room = verdict.nonce.size + verdict.problem.size + ADDED;
+  const at = take(room);
+  writer.open(at, room);
+  xds.putAnswer(writer, verdict.nonce, verdict.problem);
+  request.set(writer.head, <u32>(at + room - writer.head));
+  grpc.send(source.token, request);
+}
+
+/** A stream ended. */
+export function closed(token: u32): void {
+  const source = sourceOf(token);
+  if (source) end(source);
+}
+
+function end(source: Source): void {
+  grpc.close(source.token);
+  lost(source);
+  failed(source);
+}
+
+/** The stream is gone: Envoy ended it with its root context, or somebody else has the lease. */
+export function lost(source: Source): void {
+  source.token = 0;
+  source.hasResponse = false;
+}
+
+/** Ends a stream that is not wanted any more. */
+export function stop(source: Source): void {
+  if (!source.token) return;
+  if (becomes(source.root)) grpc.close(source.token);
+  lost(source);
+}
+
+/** Waits 1, 2, 4, ... seconds, and, so that not all proxies come at once, up to half of that less. */
+function failed(source: Source): void {
+  metrics.count(table.DISCOVERY_FAILURES);
+  const wait = min(LONGEST_WAIT, (<u32>1) << min<u32>(source.failures, 5));
+  source.failures++;
+  const random = ((now() ^ ownNonce()) * 0x9e3779b97f4a7c15) >> 32;
+  source.wait = wait - <u32>((random * ((wait >> 1) + 1)) >> 32);
+  if (source.isWarned) return;
+  source.isWarned = true;
+  const line = log.line();
+  line.add('workload discovery: no stream to the cluster ');
+  line.addQuoted(source.cluster);
+  line.add('; it is tried again and again, and what is known stays');
+  log.warn();
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright the metadata-exchange authors
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
+import { httpListener } from '../../../testkit/envoy/config.ts';
+import {
+  anotherBuild,
+  BY_ADDRESS,
+  bootstrapService,
+  filter,
+  generation,
+  LONGER_THAN_ANY_SEARCH,
+  listening,
+  MOMENT,
+  OLDEST_AND_NEWEST,
+  TAKES_FIRST_VM_LATE,
+} from '../../support/discovery.ts';
+import { ALL_KNOWN, BOTH, DiscoveryStand } from '../../support/discovery_stand.ts';
+
+/** The filter's configuration, the filter, and the module itself are replaced under traffic: nobody becomes unknown. */
+
+/** Longer than old listeners go on: `drainSeconds` below. */
+const DRAINED = 4_000;
+
+/** Whether there is one stream, there were never two at once, and what is new still arrives. */
+async function expectOneLiveStream(stand: DiscoveryStand): Promise<void> {
+  await stand.untilStreams(1);
+  expect(stand.server.overlap()).toBeLessThan(MOMENT);
+  stand.server.set({ uid: 'late', name: 'late', addresses: ['127.0.0.7'] });
+  await stand.until('the newcomer is known', async () => (await stand.names({ from: '127.0.0.7' }))[0] === 'late');
+  expect(stand.server.open).toHaveLength(1);
+}
+
+describe.each(OLDEST_AND_NEWEST)('under traffic, on Envoy %s', (_, version) => {
+  test('listener updates in a row, each with another configuration', async () => {
+    await using stand = await DiscoveryStand.start({
+      version,
+      workers: 2,
+      lds: true,
+      drainSeconds: 2,
+      // A service that needs no discovery: 1.36 does not start its first VM while it runs.
+      bootstrap: bootstrapService({}, { name: 'first' }),
+      listeners: [listening('main', filter(generation(0)))],
+    });
+    await stand.untilKnown();
+    const traffic = stand.traffic();
+    for (let n = 1; n <= 5; n++) {
+      await stand.setListeners([listening('main', filter(generation(n)))]);
+      await sleep(1_200);
+    }
+    await sleep(DRAINED);
+    expect(Object.keys(await traffic.stop())).toEqual([ALL_KNOWN]);
+    await expectOneLiveStream(stand);
+  });
+
+  test('extension updates (ECDS), which end the old configuration at once', async () => {
+    await using stand = await DiscoveryStand.start({ version, workers: 2, ecds: filter(generation(0)) });
+    await stand.untilKnown();
+    const traffic = stand.traffic();
+    for (let n = 1; n <= 4; n++) {
+      await stand.setExtension(filter(generation(n)));
+      await sleep(1_500);
+    }
+    expect(Object.keys(await traffic.stop())).toEqual([ALL_KNOWN]);
+    await expectOneLiveStream(stand);
+  });
+
+  test('another build of the module takes the place of the old one', async () => {
+    await using stand = await DiscoveryStand.start({ version, workers: 2, ecds: filter(BY_ADDRESS) });
+    await stand.untilKnown();
+    const traffic = stand.traffic();
+    for (const build of ['second', 'third']) {
+      const module = anotherBuild(stand.file(`${build}.wasm`), build);
+      await stand.setExtension(filter(BY_ADDRESS, { module }));
+      await sleep(LONGER_THAN_ANY_SEARCH);
+    }
+    expect(Object.keys(await traffic.stop())).toEqual([ALL_KNOWN]);
+    await expectOneLiveStream(stand);
+  });
+});
+
+test.each(TAKES_FIRST_VM_LATE)(
+  'the filter comes only later, goes, and comes again, on Envoy %s',
+  async (_, version) => {
+    const busy = { ...listening('busy', filter({})), filters: [] };
+    await using stand = await DiscoveryStand.start({
+      version,
+      workers: 4,
+      lds: true,
+      drainSeconds: 1,
+      listeners: [busy],
+    });
+    expect(stand.server.streams).toHaveLength(0);
+    for (let round = 1; round <= 2; round++) {
+      await stand.setListeners([busy, listening('main', filter(BY_ADDRESS))]);
+      await stand.untilKnown();
+      const traffic = stand.traffic();
+      await sleep(LONGER_THAN_ANY_SEARCH);
+      expect(Object.keys(await traffic.stop())).toEqual([ALL_KNOWN]);
+      expect(stand.server.open).toHaveLength(1);
+      expect(stand.server.streams).toHaveLength(round);
+      expect(await stand.metric('discovery_on_worker')).toBe(0);
+      await stand.setListeners([busy]);
+      await stand.untilStreams(0);
+    }
+  },
+);
+
+test('a listener of which only something else changes keeps the stream', async () => {
+  await using stand = await DiscoveryStand.start({ workers: 2, lds: true, drainSeconds: 1 });
+  await stand.untilKnown();
+  const [stream] = stand.server.streams;
+  const changed = listening('main', filter(BY_ADDRESS), { manager: { server_name: 'changed' } });
+  expect(httpListener(changed)).not.toEqual(httpListener(listening('main', filter(BY_ADDRESS))));
+  await stand.setListeners([changed]);
+  await sleep(DRAINED);
+  expect(stand.server.open).toEqual([stream]);
+  expect(await stand.names()).toEqual(BOTH);
+});
