@@ -96,7 +96,7 @@ export function endpointsOf(service: Resource, pod: Resource): Resource {
   };
 }
 
-/** A pod's sidecar: Istio's own agent, which starts a stock Envoy. */
+/** A pod's sidecar, or a gateway (the role `router`): Istio's own agent, which starts a stock Envoy. */
 export class Sidecar implements AsyncDisposable {
   private constructor(
     private readonly daemon: Daemon,
@@ -105,7 +105,7 @@ export class Sidecar implements AsyncDisposable {
   ) {}
 
   /** Starts it, and waits until the Envoy is ready, or is at least there. */
-  static async start(pod: Resource, istiod: Istiod, { ready = true } = {}): Promise<Sidecar> {
+  static async start(pod: Resource, istiod: Istiod, { ready = true, role = 'sidecar' } = {}): Promise<Sidecar> {
     const folder = mkdtempSync(join(tmpdir(), 'sidecar-'));
     const [adminPort, statusPort, envoyStatus, prometheus] = [await port(), await port(), await port(), await port()];
     const write = (path: string, text: string) => {
@@ -143,7 +143,7 @@ export class Sidecar implements AsyncDisposable {
         terminationDrainDuration: '0s',
       }),
     };
-    const args = ['proxy', 'sidecar', '--domain', `${pod.metadata.namespace}.svc.cluster.local`];
+    const args = ['proxy', role, '--domain', `${pod.metadata.namespace}.svc.cluster.local`];
     const command = inContainer(program('pilot-agent'), [...args, '--proxyLogLevel=warning']);
     const daemon = Daemon.start('pilot-agent', ...command, { cwd: folder, env });
     const sidecar = new Sidecar(daemon, folder, adminPort);
@@ -175,6 +175,14 @@ export class Sidecar implements AsyncDisposable {
     const { configs } = JSON.parse((await this.admin('/config_dump')) ?? '{"configs":[]}');
     const dump = configs.find((each: Resource) => each['@type'].endsWith('EcdsConfigDump'));
     return (dump?.ecds_filters ?? []).map((each: Resource) => each.ecds_filter);
+  }
+
+  /** The clusters that Envoy got, by name. */
+  async clusters(): Promise<Record<string, Resource>> {
+    const { configs } = JSON.parse((await this.admin('/config_dump')) ?? '{"configs":[]}');
+    const dump = configs.find((each: Resource) => each['@type'].endsWith('ClustersConfigDump'));
+    const clusters = (dump?.dynamic_active_clusters ?? []).map((each: Resource) => each.cluster);
+    return Object.fromEntries(clusters.map((each: Resource) => [each.name, each]));
   }
 
   /** The HTTP filters of the listener at a port, in order: of its first chain that has any. */

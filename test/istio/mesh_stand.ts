@@ -39,6 +39,7 @@ export class MeshStand implements AsyncDisposable {
     readonly reviews: Sidecar,
     private readonly app: App,
     private readonly client: string,
+    readonly istiod: Istiod,
     /** What must be stopped, in this order. */
     private readonly running: AsyncDisposable[],
   ) {}
@@ -71,7 +72,7 @@ export class MeshStand implements AsyncDisposable {
       );
       const first = keep(await Sidecar.start(productpage, istiod, options));
       const second = keep(await Sidecar.start(reviews, istiod, options));
-      return new MeshStand(first, second, app, client, running);
+      return new MeshStand(first, second, app, client, istiod, running);
     } catch (error) {
       await stopAll(running);
       throw error;

@@ -39,6 +39,11 @@ const mistakes: Record<string, [string | RegExp, string, RegExp][]> = {
     ['lua.v3.Lua', 'lua.v3.Lu', /could not resolve Any/],
     ['context: ANY', 'contxt: ANY', /unknown fields/],
   ],
+  'upstream.yaml': [
+    ['router.v3.Router', 'router.v3.Routr', /could not resolve Any/],
+    ['mode: SERVER', 'mode: SERVERS', /Unsupported value: "SERVERS"/],
+    ['context: GATEWAY', 'context: GATEWAYS', /Unsupported value: "GATEWAYS"/],
+  ],
   'workloads.yaml': [
     ['serviceAccountName:', 'serviceAccount_name:', /unknown field/],
     ['port: 9080', 'port: http', /cannot unmarshal/],
@@ -109,17 +114,19 @@ function partsOf(filter: Resource): { filters: Resource[]; accessLogs: Resource[
 
 /** A configuration with them. The module is the one that was built: Istio's agent writes such a path in place of a URL. */
 function bootstrapWith({ filters, accessLogs }: ReturnType<typeof partsOf>): Bootstrap {
-  const http_filters = structuredClone(filters);
+  const http_filters: Resource[] = structuredClone(filters);
   for (const { typed_config } of http_filters) {
     if (typed_config?.config?.vm_config) typed_config.config.vm_config.code = { local: { filename: MODULE } };
   }
   const type = 'type.googleapis.com/envoy.extensions.filters';
-  http_filters.push({ name: 'router', typed_config: { '@type': `${type}.http.router.v3.Router` } });
+  // A router that is merged into istiod's is the same for each context.
+  const routers = http_filters.filter(({ typed_config }) => typed_config?.['@type'].endsWith('.Router'));
+  const router = routers[0] ?? { name: 'router', typed_config: { '@type': `${type}.http.router.v3.Router` } };
   const manager = {
     '@type': `${type}.network.http_connection_manager.v3.HttpConnectionManager`,
     stat_prefix: 'http',
     route_config: {},
-    http_filters,
+    http_filters: [...http_filters.filter((each) => !routers.includes(each)), router],
     access_log: accessLogs,
   };
   const xds = {
@@ -143,7 +150,8 @@ describe('a real Envoy', () => {
   const filters = files.filter((file) => shippedResources(file)[0]?.kind === 'EnvoyFilter');
 
   test('there are EnvoyFilters', () => {
-    expect(filters).toEqual(['access-log.yaml', 'bridge.yaml', 'other-ways/ecds.yaml', 'other-ways/file.yaml']);
+    const others = ['other-ways/ecds.yaml', 'other-ways/file.yaml'];
+    expect(filters).toEqual(['access-log.yaml', 'bridge.yaml', ...others, 'upstream.yaml']);
   });
 
   test.each(filters)('takes what %s adds', async (file) => {
@@ -158,6 +166,8 @@ describe('a real Envoy', () => {
     ['access-log.yaml', '%RESPONSE_CODE%', '%RESPONSE_COD%', /RESPONSE_COD/],
     ['access-log.yaml', 'LABELS.app)%', 'LABELS.)%', /Syntax error/],
     ['bridge.yaml', 'local DOWNSTREAM =', 'locl DOWNSTREAM =', /script load error/],
+    ['upstream.yaml', 'skip_external_clusters:', 'skip_external:', /configuration refused/],
+    ['upstream.yaml', 'default_config:', 'defaultconfig:', /defaultconfig/],
     ['other-ways/ecds.yaml', 'root_id:', 'rootid:', /rootid/],
     ['other-ways/ecds.yaml', 'config_source:', 'config_sorce:', /config_sorce/],
     ['other-ways/file.yaml', 'dialect: istio', 'dialet: istio', /configuration refused/],
