@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { stringify } from 'yaml';
+import { parse, stringify } from 'yaml';
+import { ROOT } from '../../testkit/envoy/binary.ts';
 import type { Certificate } from '../../testkit/envoy/certificates.ts';
 import { Istiod, type Resource } from './mesh.ts';
+
+/** What istiod needs to tell of workloads. */
+const VALUES = parse(readFileSync(join(ROOT, 'envoy/istio/workload-discovery/istiod-values.yaml'), 'utf8'));
 
 /** Who asked istiod for workloads: a node's id as istiod shortens it, and the nonces of what was sent and taken. */
 export interface Watcher {
@@ -48,9 +54,7 @@ export class Cluster implements AsyncDisposable {
     const args = this.address ? ['-xds', this.address] : [];
     if (this.secure) args.push('-secure', this.secure);
     if (tls) args.push('-certificate', tls.chain, '-key', tls.key, '-root', tls.root);
-    // Without this it knows no workloads.
-    const env = { PILOT_ENABLE_AMBIENT: 'true', ...(!process.env.TRICK && { AMBIENT_SCOPED_ADDRESS_PUSHES: 'false' }) };
-    this.running = await Istiod.start([...this.resources.values()], { args, env });
+    this.running = await Istiod.start([...this.resources.values()], { args, env: VALUES.pilot.env });
     this.address = this.running.address;
     this.control = this.running.said('control');
     this.secure = tls ? this.running.said('secure') : '';
