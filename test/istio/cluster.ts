@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parse, stringify } from 'yaml';
 import { ROOT } from '../../testkit/envoy/binary.ts';
-import type { Certificate } from '../../testkit/envoy/certificates.ts';
-import { Istiod, type Resource } from './mesh.ts';
+import type { Authority } from '../../testkit/envoy/certificates.ts';
+import { Istiod, type Resource, type XdsServer } from './mesh.ts';
 
 /** What istiod needs to tell of workloads. */
 const VALUES = parse(readFileSync(join(ROOT, 'envoy/istio/workload-discovery/istiod-values.yaml'), 'utf8'));
@@ -21,15 +21,19 @@ export interface Watcher {
 }
 
 export interface ClusterOptions {
-  /** istiod's certificate, and the root of its clients': it has a secure port then. */
-  tls?: Certificate & { root: string };
+  /** Who issues certificates to istiod and its clients: it has a secure port then. */
+  authority?: Authority;
+  /** That port; any unless told. */
+  securePort?: number;
+  /** More of istiod's environment than the shipped values. */
+  env?: Record<string, string>;
 }
 
 /**
  * A Kubernetes cluster with istiod. The test keeps what is in it: istiod can be killed, and starts again at the same
  * addresses with what is there by then, as it would read it from a kube-apiserver.
  */
-export class Cluster implements AsyncDisposable {
+export class Cluster implements XdsServer {
   private readonly resources = new Map<string, Resource>();
   private running: Istiod | undefined;
   private tokens: Record<string, string> = {};
@@ -50,14 +54,20 @@ export class Cluster implements AsyncDisposable {
 
   /** Starts istiod, at the addresses that it had before. */
   async startIstiod(): Promise<void> {
-    const { tls } = this.options;
+    const { authority, securePort = 0 } = this.options;
     const args = this.address ? ['-xds', this.address] : [];
-    if (this.secure) args.push('-secure', this.secure);
-    if (tls) args.push('-certificate', tls.chain, '-key', tls.key, '-root', tls.root);
-    this.running = await Istiod.start([...this.resources.values()], { args, env: VALUES.pilot.env });
+    args.push('-secure', this.secure || `127.0.0.1:${securePort}`);
+    if (authority) {
+      const { chain, key } = authority.issue('istiod', { hosts: ['istiod.istio-system.svc'] });
+      args.push('-certificate', chain, '-key', key, '-root', authority.root);
+    }
+    this.running = await Istiod.start([...this.resources.values()], {
+      args,
+      env: { ...VALUES.pilot.env, ...this.options.env },
+    });
     this.address = this.running.address;
     this.control = this.running.said('control');
-    this.secure = tls ? this.running.said('secure') : '';
+    this.secure = authority ? this.running.said('secure') : '';
     await this.setTokens(this.tokens);
   }
 
@@ -89,11 +99,11 @@ export class Cluster implements AsyncDisposable {
   }
 
   /** Does something, and waits until all who watch have acknowledged what istiod sent them of it. */
-  async acknowledged(change: () => Promise<void>): Promise<void> {
+  async acknowledged(change: () => Promise<void>, patience = 20_000): Promise<void> {
     const before = await this.watchers();
     if (before.length === 0) throw new Error('nobody watches workloads');
     await change();
-    for (const end = Date.now() + 20_000; ; await sleep(10)) {
+    for (const end = Date.now() + patience; ; await sleep(10)) {
       const now = await this.watchers();
       const changed = now.every(({ sent }) => before.every((each) => each.sent !== sent));
       if (now.length > 0 && changed && now.every(({ sent, acked }) => sent === acked)) return;
