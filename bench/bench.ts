@@ -11,6 +11,7 @@ import { BOOTS, footprints } from './footprint.ts';
 import { inbound, LoadStand, outbound } from './load_stand.ts';
 import { measure } from './measure.ts';
 import { type MeasuredCase, type Results, report } from './report.ts';
+import { portOf, startServer } from './server.ts';
 import { ACTIVE, withActive } from './streams.ts';
 
 /**
@@ -56,18 +57,25 @@ function done(): void {
 
 async function measureCases(all: Contender[]): Promise<MeasuredCase[]> {
   const cases = CASES.filter(({ name }) => WANTED.includes(name));
-  const takesPart = ({ name, logs }: Contender, names?: string[]) =>
-    names ? [...ALWAYS, ...names].includes(name) : !logs;
+  const takesPart = ({ name, isNamed }: Contender, names?: string[]) =>
+    names ? [...ALWAYS, ...names].includes(name) : !isNamed;
   const stands: LoadStand[] = [];
   const measured: MeasuredCase[] = [];
+  const behind = cases.some(({ traffic }) => traffic.listener === 'through') ? await startServer() : undefined;
   try {
+    const server = behind && (await portOf(behind));
     const needed = all.filter((contender) => cases.some((each) => takesPart(contender, each.contenders)));
     const warm = progress('warming up', needed.length);
     for (const [i, contender] of needed.entries()) {
       warm(i);
-      const stand = await LoadStand.start(contender);
+      const stand = await LoadStand.start(contender, { server });
       stands.push(stand);
-      for (const traffic of [inbound(600), outbound(600)]) await stand.cost(traffic, WARM_UP);
+      const through = cases.filter(
+        (each) => each.traffic.listener === 'through' && takesPart(contender, each.contenders),
+      );
+      for (const traffic of [inbound(600), outbound(600), ...through.map(({ traffic }) => traffic)]) {
+        await stand.cost(traffic, WARM_UP);
+      }
     }
     done();
     for (const { name, title, traffic, contenders: names } of cases) {
@@ -78,6 +86,7 @@ async function measureCases(all: Contender[]): Promise<MeasuredCase[]> {
     }
   } finally {
     for (const stand of stands) await stand[Symbol.asyncDispose]();
+    await behind?.stop();
   }
   return measured;
 }
@@ -116,7 +125,7 @@ async function main(): Promise<void> {
   if (WANTED.includes('streams')) results.cases.push(...(await measureStreams(all)));
   if (WANTED.includes('footprint')) {
     const modules = all.filter(
-      ({ name, wasm, logs }) => wasm && !logs && !['floor', 'again', 'lists', 'bridge'].includes(name),
+      ({ name, wasm, isNamed }) => wasm && !isNamed && !['floor', 'again', 'lists', 'bridge'].includes(name),
     );
     results.footprints = await footprints(modules, progress('size, start and memory', BOOTS));
     done();

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-import { distinct, inbound, large, logged, outbound, type Traffic, withoutPeer } from './load_stand.ts';
+import { distinct, inbound, large, logged, outbound, type Traffic, through, withoutPeer } from './load_stand.ts';
 
 /** What is measured: requests of a kind, and who has to serve them. */
 export interface Case {
   name: string;
   title: string;
   traffic: Traffic;
-  /** Contenders by name, beside those that take part always; unless told all that log nothing. */
+  /** Contenders by name, beside those that take part always; unless told all but those that must be named. */
   contenders?: string[];
 }
 
@@ -30,5 +30,17 @@ export const CASES: Case[] = [
     title: 'inbound, an access log with eight fields of the peer',
     traffic: logged(600),
     contenders: LOGS,
+  },
+  {
+    name: 'endpoint',
+    title: 'outbound, to a server that has no filter',
+    traffic: through('silent'),
+    contenders: ['lists', 'endpoint', 'headers-endpoint'],
+  },
+  {
+    name: 'dialect',
+    title: 'outbound, to a server that answers in Istio’s dialect',
+    traffic: through('known'),
+    contenders: ['lists', 'names', 'dialect'],
   },
 ];

@@ -19,6 +19,8 @@ export interface Contender {
   filters(direction: Direction): object[];
   /** What its access log says, where requests are logged: else the path alone. */
   logs?: string;
+  /** It takes part in cases that name it, and in no others. */
+  isNamed?: true;
 }
 
 /** What the proxies under test say of themselves. */
@@ -51,6 +53,7 @@ const LOGGING: Contender[] = [
     label: 'this filter, eight fields by CEL',
     wasm: MODULE,
     filters: () => [metadataExchange()],
+    isNamed: true,
     logs: logOf((path) => `%CEL(filter_state['wasm.${CLIENT}'].${path})%`),
   },
   {
@@ -58,6 +61,7 @@ const LOGGING: Contender[] = [
     label: 'this filter and the bridge, eight fields by DYNAMIC_METADATA',
     wasm: MODULE,
     filters: (direction) => withBridge(direction, metadataExchange()),
+    isNamed: true,
     logs: logOf((path) => `%DYNAMIC_METADATA(${CLIENT}:${path.replace('.', ':')})%`),
   },
   {
@@ -65,8 +69,33 @@ const LOGGING: Contender[] = [
     label: 'this filter, eight plain fields',
     wasm: MODULE,
     filters: () => [metadataExchange({ publish_fields: FIELDS })],
+    isNamed: true,
     logs: logOf((path) => `%FILTER_STATE(wasm.${CLIENT}.${path}:PLAIN)%`),
   },
+];
+
+const ENDPOINT = [{ endpoint_metadata: {} }];
+const ISTIO_NAMES = { headers: { metadata: 'x-envoy-peer-metadata', id: 'x-envoy-peer-metadata-id' } };
+
+/** This filter, with a configuration for clients alone. */
+function client(name: string, label: string, config: object): Contender {
+  return {
+    name,
+    label,
+    wasm: MODULE,
+    filters: () => [metadataExchange({ ...LISTS.OUTBOUND, ...config })],
+    isNamed: true,
+  };
+}
+
+/** What a client's filter asks about the cluster and the endpoint. */
+const ASKING: Contender[] = [
+  client('endpoint', 'this filter, endpoint metadata in place of headers', { upstream_discovery: ENDPOINT }),
+  client('headers-endpoint', 'this filter, headers, then endpoint metadata', {
+    upstream_discovery: [...LIST, ...ENDPOINT],
+  }),
+  client('names', 'this filter, with lists and Istio’s header names', ISTIO_NAMES),
+  client('dialect', 'this filter, with lists and `dialect: istio`', { dialect: 'istio' }),
 ];
 
 export const WITHOUT: Contender = { name: NONE, label: 'no filter', filters: () => [] };
@@ -112,7 +141,7 @@ export async function contenders(beside?: string): Promise<Contender[]> {
       filters: (direction) => withBridge(direction, metadataExchange()),
     },
   ];
-  all.push(...LOGGING);
+  all.push(...LOGGING, ...ASKING);
   for (const competitor of await buildCompetitors()) {
     if (competitor.missing) {
       console.log(`==> ${competitor.label} is not measured: ${competitor.missing}`);

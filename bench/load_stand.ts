@@ -4,6 +4,7 @@ import { Envoy } from '../testkit/envoy/process.ts';
 import { type Contender, OWN } from './contenders.ts';
 import { cpuTime, toEnvoyCore, workerOf } from './cpu.ts';
 import { load } from './load.ts';
+import { clusterOf, PATHS } from './server.ts';
 import * as peers from './sized_peer.ts';
 
 const METADATA = 'x-istio-peer-metadata';
@@ -13,8 +14,11 @@ const TYPE = 'type.googleapis.com/envoy.extensions.filters.http.header_mutation.
 /** Sizes of peers' Structs, in bytes. */
 export const SIZES = [600, 1200, 5000];
 
-/** The listeners that each contender's Envoy has; all answer by themselves. */
-export type Listener = 'in' | 'out' | 'mutated' | 'logged';
+/**
+ * The listeners that each contender's Envoy has. All answer by themselves, but for the one that goes `through` to a
+ * server.
+ */
+export type Listener = 'in' | 'out' | 'mutated' | 'logged' | 'through';
 
 const answer = { status: 200 };
 const direct = (path: object, more: object = {}) => ({ match: path, direct_response: answer, ...more });
@@ -46,7 +50,10 @@ function mutation(): object {
 }
 
 export interface LoadStandOptions {
+  /** A port where requests to `/hold` get no answer. */
   holding?: number;
+  /** The port of the server behind the listener `through`: see server.ts. Unless told there is no such listener. */
+  server?: number;
   workers?: number;
 }
 
@@ -59,11 +66,18 @@ export class LoadStand implements AsyncDisposable {
     private readonly task: string,
   ) {}
 
-  /** `holding`: a port where requests to `/hold` get no answer. */
-  static async start(contender: Contender, { holding, workers = 1 }: LoadStandOptions = {}): Promise<LoadStand> {
+  static async start(contender: Contender, options: LoadStandOptions = {}): Promise<LoadStand> {
+    const { holding, server, workers = 1 } = options;
     const manager = { access_log: [], http2_protocol_options: { max_concurrent_streams: 10_000 } };
     const hold = holding ? [{ match: { path: '/hold' }, route: { cluster: 'holding', timeout: '0s' } }] : [];
     const routes = [...hold, direct({ prefix: '/' })];
+    const through = {
+      name: 'through',
+      direction: 'OUTBOUND' as const,
+      filters: contender.filters('OUTBOUND'),
+      routes: [{ match: { prefix: '/' }, route: { cluster: 'server' } }],
+      manager,
+    };
     const many = { max_requests: 100_000, max_connections: 100_000, max_pending_requests: 100_000 };
     const envoy = await Envoy.start(
       proxy({
@@ -85,13 +99,17 @@ export class LoadStand implements AsyncDisposable {
             routes,
             manager: { ...manager, access_log: [accessLog(contender)] },
           },
+          ...(server ? [through] : []),
         ],
-        clusters: holding ? { holding: { port: holding, http2: true, circuit_breakers: { thresholds: [many] } } } : {},
+        clusters: {
+          ...(holding && { holding: { port: holding, http2: true, circuit_breakers: { thresholds: [many] } } }),
+          ...(server && { server: clusterOf(server) }),
+        },
       }),
       { name: contender.label, workers },
     );
     if (workers === 1) toEnvoyCore(envoy.pid);
-    const names: Listener[] = ['in', 'out', 'mutated', 'logged'];
+    const names: Listener[] = ['in', 'out', 'mutated', 'logged', ...(server ? ['through' as const] : [])];
     const ports = Object.fromEntries(
       await Promise.all(names.map(async (name) => [name, await envoy.port(name)] as const)),
     ) as Record<Listener, number>;
@@ -144,6 +162,13 @@ export const inbound = (size: number): Traffic => ({
 export const logged = (size: number): Traffic => ({ ...inbound(size), listener: 'logged' });
 
 export const outbound = (size: number): Traffic => ({ listener: 'out', paths: [`/${size}`], headers: USUAL });
+
+/** Outbound, to a server that answers so. */
+export const through = (answer: keyof typeof PATHS): Traffic => ({
+  listener: 'through',
+  paths: [PATHS[answer]],
+  headers: USUAL,
+});
 
 /** 40 headers and 4 kB of cookies. */
 export const large = (): Traffic => ({

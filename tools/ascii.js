@@ -20,9 +20,9 @@ export default class Ascii extends Transform {
   }
 }
 
-/** Nodes whose strings are not values: what is imported from where, names of fields, and decorators. */
+/** Nodes whose strings are not values: what is imported from where, and names of fields. */
 function isNoValue(node) {
-  if (node.kind === NodeKind.Import || node.kind === NodeKind.Export || node.kind === NodeKind.Decorator) return true;
+  if (node.kind === NodeKind.Import || node.kind === NodeKind.Export) return true;
   return node.kind === NodeKind.Call && node.expression.text === 'offsetof';
 }
 

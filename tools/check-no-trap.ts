@@ -15,13 +15,7 @@ import { CALL, functionAt, I32_CONST, I64_CONST, instructions, type Module, read
 /**
  * What Envoy calls while it serves streams, and may do neither. `proxy_on_configure` is none of them: it may take memory.
  */
-export const STREAM_CALLBACKS = [
-  'malloc',
-  'proxy_on_delete',
-  'proxy_on_request_headers',
-  'proxy_on_response_headers',
-  'proxy_on_tick',
-];
+export const STREAM_CALLBACKS = ['malloc', 'proxy_on_delete', 'proxy_on_request_headers', 'proxy_on_response_headers'];
 
 /**
  * A stream begins with a record, for which a pool may take memory: in one place, and up to a bound. So this callback may
@@ -30,12 +24,33 @@ export const STREAM_CALLBACKS = [
 export const STREAM_CREATION = 'proxy_on_context_create';
 const POOL = /\/pool\/Pool#/;
 
+/**
+ * What comes beside streams: time that passes, and what a control plane says. These may take memory for what the proxy
+ * knows of workloads, up to a bound, which shows by the names of functions in discovery/.
+ */
+export const UPKEEP_CALLBACKS = [
+  'proxy_on_tick',
+  'proxy_on_queue_ready',
+  'proxy_on_grpc_receive',
+  'proxy_on_grpc_close',
+];
+const DISCOVERY = /\/discovery\//;
+
 /** All that is wrong with a module. */
 export function wrongs(module: Module): Violation[] {
-  const creation = violations(module, [STREAM_CREATION]).filter(
-    ({ what, path }) => !what.startsWith('takes memory') || (hasNames(module) && !path.some((name) => POOL.test(name))),
+  return [
+    ...violations(module, STREAM_CALLBACKS),
+    ...withMemory(module, [STREAM_CREATION], POOL),
+    ...withMemory(module, UPKEEP_CALLBACKS, DISCOVERY),
+  ];
+}
+
+/** The violations of callbacks that may take memory where their calls go through a function with such a name. */
+function withMemory(module: Module, callbacks: string[], through: RegExp): Violation[] {
+  return violations(module, callbacks).filter(
+    ({ what, path }) =>
+      !what.startsWith('takes memory') || (hasNames(module) && !path.some((name) => through.test(name))),
   );
-  return [...violations(module, STREAM_CALLBACKS), ...creation];
 }
 
 function hasNames(module: Module): boolean {

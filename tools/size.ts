@@ -22,11 +22,12 @@ export const BUDGETS: Record<string, number> = {
   peers: 4_500,
   own: 6_000,
   config: 6_000,
+  discovery: 5_500,
   metrics: 500,
-  wire: 11_500,
+  wire: 15_000,
   host: 1_500,
   memory: 5_000,
-  'texts, tables, the rest': 13_500,
+  'texts, tables, the rest': 16_500,
 };
 
 export interface Part {

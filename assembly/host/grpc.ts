@@ -4,25 +4,10 @@
 import { proxy_get_buffer_bytes, proxy_grpc_close, proxy_grpc_send } from '@solo-io/proxy-runtime/assembly/imports';
 import { Slice, slice } from '../memory/slice';
 import { GRPC_MESSAGE, OK } from './abi';
+import { proxy_grpc_stream } from './env';
 import { name } from './names';
 
-/**
- * A gRPC stream, which belongs to the root context that opens it and dies with it, without a word. Envoy wants nine
- * arguments; the declaration of @solo-io/proxy-runtime has seven.
- */
-// @ts-expect-error: a decorator on a function
-@external('env', 'proxy_grpc_stream')
-declare function proxy_grpc_stream(
-  serviceAt: usize,
-  serviceSize: u32,
-  serviceNameAt: usize,
-  serviceNameSize: u32,
-  methodAt: usize,
-  methodSize: u32,
-  metadataAt: usize,
-  metadataSize: u32,
-  token: usize,
-): u32;
+/** A gRPC stream, which belongs to the root context that opens it and dies with it, without a word. */
 
 const SERVICE: Slice = name('envoy.service.discovery.v3.AggregatedDiscoveryService');
 const METHOD: Slice = name('DeltaAggregatedResources');
@@ -72,7 +57,5 @@ export function close(stream: u32): void {
 export function receive(start: u32, size: u32, part: Slice): bool {
   const to = changetype<usize>(part);
   part.set(0, 0);
-  return (
-    proxy_get_buffer_bytes(GRPC_MESSAGE, start, size, to, to + offsetof<Slice>('size')) == OK && part.size == size
-  );
+  return proxy_get_buffer_bytes(GRPC_MESSAGE, start, size, to, to + offsetof<Slice>('size')) == OK && part.size == size;
 }

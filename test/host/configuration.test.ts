@@ -57,7 +57,7 @@ describe('what is refused, and what its author reads in the log', () => {
     [`{"${'x'.repeat(99)}": 1}`, `byte 1: ${'x'.repeat(64)}...: is not a known field`],
     [
       '{"downstream_discovery": [{"workload_lookup": {}}]}',
-      'byte 27: downstream_discovery[0].workload_lookup: is not a method that this version has: istio_headers, baggage and endpoint_metadata are',
+      'byte 27: downstream_discovery[0].workload_lookup: is not a method that this version has: istio_headers, baggage, endpoint_metadata and workload_discovery are',
     ],
     [
       '{"downstream_discovery": [{"istio_headers": {"skip": true}}]}',
@@ -232,16 +232,15 @@ describe('what is taken', () => {
 });
 
 describe('what Istio’s native filter takes and does nothing here is taken, with one warning', () => {
-  const METHODS = [{ istio_headers: { skip_external_clusters: true } }, { workload_discovery: {} }, {}];
+  const METHODS = [{ istio_headers: { skip_external_clusters: true } }, {}];
   const STATE = { upstream_filter_state: { peer_metadata_key: 'peer' } };
   test.each([
-    [{ downstream_discovery: [{ istio_headers: {} }, { workload_discovery: {} }] }, 'workload_discovery'],
     [{ upstream_discovery: [STATE] }, 'upstream_filter_state'],
     [{ sharedWithUpstream: true }, 'shared_with_upstream'],
     [{ upstream_propagation: [{}] }, 'a method without a name'],
     [
       { shared_with_upstream: true, downstream_discovery: METHODS, upstream_discovery: [...METHODS, STATE] },
-      'workload_discovery, upstream_filter_state, shared_with_upstream, skip_external_clusters of discovery, ' +
+      'upstream_filter_state, shared_with_upstream, skip_external_clusters of discovery, ' +
         'a method without a name',
     ],
   ])('%j', (config, named) => {
@@ -256,7 +255,7 @@ describe('what Istio’s native filter takes and does nothing here is taken, wit
 
   test('a list of such methods alone does nothing', () => {
     const host = new Host({ 'xds.node': NODE });
-    const root = host.configure('{"upstream_discovery": [{"workload_discovery": {}}, {}]}') as number;
+    const root = host.configure('{"upstream_discovery": [{"upstream_filter_state": {}}, {}]}') as number;
     const peer = ['x-istio-peer-id', 'peer'] as [string, string];
     expect(host.stream(root).onRequest(peer).onResponse(peer).filterState).toEqual({});
   });

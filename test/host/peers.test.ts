@@ -84,6 +84,7 @@ describe('peers are kept by what they send', () => {
 
   test('any number of peers of any size: right, and within bounds', () => {
     const proxy = new Sidecar({});
+    proxy.hear(peer(0));
     const size = proxy.host.memorySize();
     const sized = (i: number) => ({ ...peer(i), blob: 'x'.repeat((i * 7919) % 5000) });
     for (let i = 0; i < 5000; i++) {
