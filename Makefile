@@ -119,7 +119,7 @@ lint: packages ## Formatting, linting, types; the pages' tables, included code, 
 	@$(BIN)/tsx tools/configuration-table.ts --check
 	@$(BIN)/tsx tools/consumers-table.ts --check
 	@$(BIN)/tsx tools/metrics-table.ts --check
-	@$(BIN)/tsx tools/native/table.ts --check
+	@$(BIN)/tsx tools/native-table.ts --check
 	@$(BIN)/tsx tools/istio/copies.ts --check
 	@$(BIN)/tsx tools/docs-lint.ts
 
@@ -133,7 +133,7 @@ format: packages ## Formats the sources, and makes the pages' tables and include
 	@$(BIN)/tsx tools/configuration-table.ts
 	@$(BIN)/tsx tools/consumers-table.ts
 	@$(BIN)/tsx tools/metrics-table.ts
-	@$(BIN)/tsx tools/native/table.ts
+	@$(BIN)/tsx tools/native-table.ts
 	@$(BIN)/tsx tools/istio/copies.ts
 	@$(BIN)/tsx tools/docs-lint.ts --fix
 

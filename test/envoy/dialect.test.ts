@@ -30,7 +30,7 @@ const NATIVE = {
 
 describe("a stock Envoy in Istio's dialect", () => {
   test('answers a sidecar with Istio’s old Wasm plugin, and knows it field by field', async () => {
-    const golden = JSON.parse(readFileSync(join(ROOT, 'test/unit/golden/istio-wasm-plugin.json'), 'utf8'));
+    const golden = JSON.parse(readFileSync(join(ROOT, 'testkit/golden/istio-wasm-plugin.json'), 'utf8'));
     const header = golden.headers[METADATA];
     await using stand = await ProxyStand.start({ direction: 'INBOUND', config: { dialect: 'istio' }, node: NODE });
     const { answer, seen, learned } = await stand.exchange({ headers: [METADATA, header, ID, golden.headers[ID]] });

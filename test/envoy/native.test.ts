@@ -3,10 +3,10 @@ import { describe, expect, test } from 'vitest';
 import { metadataExchange, proxy } from '../../testkit/envoy/config.ts';
 import { Envoy } from '../../testkit/envoy/process.ts';
 import { type Answer, App, type Headers, send } from '../../testkit/http.ts';
+import { type Case, ID, METADATA, NODE, type Outcome, type Peer, type Told } from '../../testkit/native/case.ts';
+import { GROUPS } from '../../testkit/native/cases.ts';
+import { EVERYTHING, FIELDS } from '../../testkit/native/fields.ts';
 import { struct } from '../../testkit/struct.ts';
-import { type Case, ID, METADATA, NODE, type Outcome, type Peer, type Told } from '../../tools/native/case.ts';
-import { GROUPS } from '../../tools/native/cases.ts';
-import { EVERYTHING, FIELDS } from '../../tools/native/fields.ts';
 
 /**
  * The tables “native and ours” of docs/migrate.md: what they say of this filter is what a real Envoy shows. A peer is

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
+import golden from '../../testkit/golden/istio-wasm-plugin.json' with { type: 'json' };
 import { Host } from '../../testkit/host/host.ts';
 import { node } from '../../testkit/host/node.ts';
 import { struct } from '../../testkit/struct.ts';
-import golden from '../unit/golden/istio-wasm-plugin.json' with { type: 'json' };
 
 /**
  * W3C baggage as Istio's native filter has it: `WorkloadMetadataObject::baggage` and `convertBaggageToWorkloadMetadata`

@@ -240,8 +240,7 @@ describe('what Istio’s native filter takes and does nothing here is taken, wit
     [{ upstream_propagation: [{}] }, 'a method without a name'],
     [
       { shared_with_upstream: true, downstream_discovery: METHODS, upstream_discovery: [...METHODS, STATE] },
-      'upstream_filter_state, shared_with_upstream, skip_external_clusters of discovery, ' +
-        'a method without a name',
+      'upstream_filter_state, shared_with_upstream, skip_external_clusters of discovery, ' + 'a method without a name',
     ],
   ])('%j', (config, named) => {
     const host = new Host({ 'xds.node': NODE });

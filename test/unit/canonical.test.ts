@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
+import golden from '../../testkit/golden/istio-wasm-plugin.json' with { type: 'json' };
 import { always, anyForm, canonicalForm, type StructModel, type ValueModel } from '../../testkit/random.ts';
-import golden from './golden/istio-wasm-plugin.json' with { type: 'json' };
 import { canonical, concat, decodeBase64, decodeStruct, field, hex, Struct, structOf, utf8 } from './support.ts';
 
 const TRUE = hex('20 01');

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import golden from '../../test/unit/golden/istio-wasm-plugin.json' with { type: 'json' };
-import { struct } from '../../testkit/struct.ts';
+import golden from '../golden/istio-wasm-plugin.json' with { type: 'json' };
+import { struct } from '../struct.ts';
 
 /**
  * What Istio's native filter does, and what this one does: docs/migrate.md shows it as tables. `native` is what its own

@@ -1,10 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-import { struct } from '../../testkit/struct.ts';
-import { markdown } from '../../testkit/tables.ts';
-import { generate } from '../generated.ts';
-import { type Case, ID, METADATA, NODE, type Outcome, OWN, type Peer, SOURCES, type Told } from './case.ts';
-import { GROUPS } from './cases.ts';
-import { FIELDS } from './fields.ts';
+
+import {
+  type Case,
+  ID,
+  METADATA,
+  NODE,
+  type Outcome,
+  OWN,
+  type Peer,
+  SOURCES,
+  type Told,
+} from '../testkit/native/case.ts';
+import { GROUPS } from '../testkit/native/cases.ts';
+import { FIELDS } from '../testkit/native/fields.ts';
+import { struct } from '../testkit/struct.ts';
+import { markdown } from '../testkit/tables.ts';
+import { generate } from './generated.ts';
 
 /** Makes the tables “native and ours” of docs/migrate.md from the cases, or checks them: see generated.ts. */
 
@@ -112,7 +123,7 @@ const fields = FIELDS.map(({ native, inStruct, path, ours, note }) => {
 });
 const absent = ["`'wasm.envoy.wasm.metadata_exchange.downstream' in filter_state` is false", 'the same'];
 
-const SOURCE = 'tools/native';
+const SOURCE = 'testkit/native';
 generate(
   'docs/migrate.md',
   'native and ours',

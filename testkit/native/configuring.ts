@@ -88,8 +88,7 @@ export const CONFIGURATIONS: Case[] = [
     source: 'PeerMetadataTest.DownstreamFallbackSecond',
     ours: {
       downstream: null,
-      warning: 'workload_discovery',
-      why: 'it is taken with a warning: who is only in that list stays unknown',
+      why: 'the same, from a cluster named `workload-discovery`; where that is missing, as here, the client stays unknown',
     },
   },
   {
