@@ -92,6 +92,8 @@ export interface DiscoveryOptions {
   perResponse?: number;
   /** Plain text unless told. */
   credentials?: ServerCredentials;
+  /** Any free one unless told. */
+  port?: number;
 }
 
 /** The server. It can be stopped and started again, and keeps its port, its workloads and what it saw. */
@@ -100,15 +102,16 @@ export class WorkloadServer implements AsyncDisposable {
   readonly streams: DiscoveryStream[] = [];
   private readonly resources = new Map<string, Kept>();
   private server: Server | undefined;
-  private bound = 0;
+  private bound: number;
   private versions = 0;
   private nonces = 0;
 
   private constructor(private readonly options: DiscoveryOptions) {
+    this.bound = options.port ?? 0;
     this.keep(options.workloads ?? []);
   }
 
-  /** Starts a server at any free port of this machine. */
+  /** Starts a server at a port of this machine. */
   static async start(options: DiscoveryOptions = {}): Promise<WorkloadServer> {
     const server = new WorkloadServer(options);
     await server.restart();
