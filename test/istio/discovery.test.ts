@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
-import { createReadStream, mkdtempSync, rmSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import getPort from 'get-port';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { MODULE } from '../../testkit/envoy/binary.ts';
 import { Authority, spiffe } from '../../testkit/envoy/certificates.ts';
 import { App } from '../../testkit/http.ts';
 import { Cluster } from './cluster.ts';
 import { endpointsOf, podAddresses, type Resource, type Sidecar } from './mesh.ts';
 import { MeshStand, shippedResource, shippedResources } from './mesh_stand.ts';
 import { deployed, moved, relabelled, serviceOf } from './pods.ts';
+import { Registry } from './registry.ts';
 
 /**
  * Pods without a sidecar, known by their addresses: two sidecars with the resources as shipped, under an istiod whose pods
@@ -29,7 +27,7 @@ const KEPT = 1_000;
 const [VISITOR, RATINGS, RATINGS_LATER, ADDED, GONE] = podAddresses(5);
 
 let folder: string;
-let web: Server;
+let registry: Registry;
 let ratings: App;
 let cluster: Cluster;
 let stand: MeshStand;
@@ -42,14 +40,14 @@ const gone = deployed('gone', 'v1', GONE);
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'authority-'));
   const authority = new Authority(folder);
-  web = createServer((_, response) => createReadStream(MODULE).pipe(response));
-  await new Promise<void>((resolve) => web.listen(0, '127.0.0.1', resolve));
+  registry = await Registry.start();
+  await registry.push('mesh/metadata-exchange:1');
   // Wherever ratings moves to, it is there.
   ratings = await App.start(() => ({}), '0.0.0.0');
   const securePort = await getPort();
   const service = serviceOf('ratings', ratings.port);
   const resources = [
-    ...plugins(`http://127.0.0.1:${(web.address() as AddressInfo).port}/metadata_exchange.wasm`),
+    ...plugins(`oci://${registry.host}/mesh/metadata-exchange:1`),
     clusterAt(securePort),
     shippedResource('bridge.yaml'),
     accessLog(),
@@ -67,11 +65,11 @@ beforeAll(async () => {
 afterAll(async () => {
   await stand?.[Symbol.asyncDispose]();
   await ratings?.[Symbol.asyncDispose]();
-  web?.close();
+  await registry?.[Symbol.asyncDispose]();
   rmSync(folder, { recursive: true });
 });
 
-/** The plugins as shipped, from a web server, and with plain fields. */
+/** The plugins as shipped, with plain fields. */
 function plugins(url: string): Resource[] {
   const all = shippedResources('workload-discovery/wasmplugin.yaml');
   for (const { spec } of all) {
@@ -229,6 +227,18 @@ test('an address that goes to another pod is that pod’s, even if the first one
   expect(await caller(shared)).toEqual([second.metadata.name, 'v1']);
   await after(() => cluster.remove(first));
   expect(await caller(shared)).toEqual([second.metadata.name, 'v1']);
+});
+
+test('a pod on the network of its host is nobody: its address is that of all others there', async () => {
+  const [host] = podAddresses(1);
+  const pod = deployed('on-host', 'v1', host);
+  pod.spec.hostNetwork = true;
+  const before = await metric(stand.reviews, 'discovery_workloads');
+  await after(() => cluster.put(pod));
+  expect(await caller(host)).toEqual(NOBODY);
+  await stand.reviews.until('it is counted', async () => {
+    return (await metric(stand.reviews, 'discovery_workloads')) === before + 1;
+  });
 });
 
 test('a server that moves is known at its new address', async () => {

@@ -88,9 +88,9 @@ async function untilWatched(envoy: Envoy): Promise<void> {
 }
 
 /** Who answers requests of the machine, and who asks it, by its access log. */
-async function namesAt(envoy: Envoy, path: string): Promise<[string, string]> {
+async function namesAt(envoy: Envoy, path: string, headers: string[] = []): Promise<unknown[]> {
   await send(await envoy.port('outbound'), { path });
-  await send(await envoy.port('inbound'), { path, from: VISITOR, headers: ['x-forwarded-for', RATINGS] });
+  await send(await envoy.port('inbound'), { path, from: VISITOR, headers: ['x-forwarded-for', RATINGS, ...headers] });
   const logged = () => envoy.log().match(new RegExp(`^\\{.*"path":"${path}".*\\}$`, 'gm')) ?? [];
   await envoy.until('both are logged', () => logged().length === 2);
   const lines = logged().map((line) => JSON.parse(line));
@@ -134,4 +134,32 @@ test('a token that comes later, or a good one after a bad one, is enough', async
   expect(await cluster.watchers()).toEqual([]);
   writeToken('good');
   await untilWatched(envoy);
+});
+
+/** Where istiod reads which network its pods are in. */
+const network = {
+  apiVersion: 'v1',
+  kind: 'Namespace',
+  metadata: { name: 'istio-system', labels: { 'topology.istio.io/network': 'network-1' } },
+};
+
+test('in a mesh with networks it must say in which one it is; what another one’s gateway brings is nobody', async () => {
+  await cluster.put(network);
+  writeToken('first');
+  await cluster.setTokens({ first: 'default:vm' });
+  const start = async () => {
+    const envoy = await Envoy.start(config, { name: 'vm' });
+    await untilWatched(envoy);
+    await sleep(1_000);
+    return envoy;
+  };
+  {
+    await using envoy = await start();
+    expect(await namesAt(envoy, '/1')).toEqual([null, null]);
+  }
+  config.node.metadata.NETWORK = 'network-1';
+  await using envoy = await start();
+  expect(await namesAt(envoy, '/1')).toEqual(BOTH);
+  expect(await namesAt(envoy, '/2', ['x-forwarded-network', 'network-2'])).toEqual([BOTH[0], null]);
+  expect(await namesAt(envoy, '/3', ['x-forwarded-network', 'network-1'])).toEqual(BOTH);
 });
