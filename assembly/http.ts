@@ -3,7 +3,7 @@
 
 import { Config } from './config/config';
 import * as lists from './config/lists';
-import { BAGGAGE, has, ISTIO_HEADERS, Lists, Method } from './config/lists';
+import { BAGGAGE, has, ISTIO_HEADERS, Lists, Method, WORKLOAD_DISCOVERY } from './config/lists';
 import { hasReaders, hasSeveralWays } from './config/ways';
 import { REQUEST_HEADERS, RESPONSE_HEADERS } from './host/abi';
 import { ABSENT, Message } from './host/headers';
@@ -96,7 +96,9 @@ export function onRequestHeaders(stream: HttpStream, headerCount: u32): void {
     if (looksAtBaggage && saysWorkload(message)) flags |= HAD_BAGGAGE;
     const isKnown = learnClient(lists, config, severalWays);
     const isSaid = isKnown && !severalWays && flags == (LOOKED | HAD_METADATA | HAD_ID);
-    const isNothing = peer.method == 0 && (flags & ~LOOKED) == 0 && !tells && !lists.upstreamDiscovery;
+    // Who is found by address is found again in a later run.
+    const isFoundAgain = peer.method == 0 || peer.method == WORKLOAD_DISCOVERY;
+    const isNothing = isFoundAgain && (flags & ~LOOKED) == 0 && !tells && !lists.upstreamDiscovery;
     if (!isSaid && !isNothing) note(config, flags);
   }
   stream.flags = flags;

@@ -28,6 +28,8 @@ import * as store from './store';
 
 /** Seconds between two attempts, at most. */
 const LONGEST_WAIT: u32 = 32;
+/** Seconds after which a stream that still lives is up, though the server, which may have nothing to say, said nothing. */
+const QUIET: u32 = 10;
 /** The most bytes of what we say that we have: servers of gRPC take 4 MiB. With more, the server sends everything again. */
 const LARGEST_REQUEST: u32 = 2097152;
 /** The most bytes of the node in a request; of a larger one only the id is sent. */
@@ -54,7 +56,10 @@ function sourceOf(token: u32): Source | null {
 
 /** Opens a stream, or waits on. Called once a second. */
 export function keepOpen(source: Source): void {
-  if (source.token) return;
+  if (source.token) {
+    if (++source.age == QUIET) source.failures = 0;
+    return;
+  }
   if (source.wait > 0) {
     source.wait--;
     return;
@@ -68,6 +73,7 @@ function open(source: Source, holdings: Holdings, user: User): void {
   if (!becomes(user.root)) return;
   source.connection++;
   source.hasResponse = false;
+  source.age = 0;
   source.root = user.root;
   const token = grpc.openStream(source.cluster);
   if (!token) {
@@ -157,7 +163,7 @@ export function received(token: u32, size: u32): void {
   const holdings = source.holdings;
   if (!holdings) return;
   const verdict = readResponse(source, holdings, size);
-  if (source.failures > 0 || source.isWarned) {
+  if (source.isWarned) {
     log.line().add('workload discovery: the control plane answers');
     log.info();
   }
@@ -193,6 +199,11 @@ export function lost(source: Source): void {
   source.hasResponse = false;
 }
 
+/** Whether a stream is up. */
+export function isConnected(source: Source): bool {
+  return source.token != 0 && (source.hasResponse || source.age >= QUIET);
+}
+
 /** Ends a stream that is not wanted any more. */
 export function stop(source: Source): void {
   if (!source.token) return;
@@ -207,7 +218,8 @@ function failed(source: Source): void {
   source.failures++;
   const random = ((now() ^ ownNonce()) * 0x9e3779b97f4a7c15) >> 32;
   source.wait = wait - <u32>((random * ((wait >> 1) + 1)) >> 32);
-  if (source.isWarned) return;
+  // That a server ends a stream now and then, and takes the next one, is usual.
+  if (source.isWarned || source.failures < 2) return;
   source.isWarned = true;
   const line = log.line();
   line.add('workload discovery: no stream to the cluster ');

@@ -40,7 +40,9 @@ export function isOurs(scope: u64, nonce: u64): bool {
 export function isTaken(scope: u64, second: u64): bool {
   if (!read(scope)) return false;
   const renewed = load<u64>(value.at, 8);
-  return renewed <= second && second - renewed < SECONDS;
+  // The clock may have gone back since.
+  const age = renewed < second ? second - renewed : renewed - second;
+  return renewed > 0 && age < SECONDS;
 }
 
 /** The number that the last owner wrote its records with; 0 if there was none. */

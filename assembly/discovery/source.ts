@@ -20,6 +20,8 @@ export class Source {
   cluster: Slice;
   /** The scope of the cluster alone, under which the lease stands. */
   scope: u64;
+  /** The scope of the records that this node looks at. */
+  ownScope: u64;
 
   /** Whether this VM has the lease, and the number of its records. */
   isOwner: bool;
@@ -39,6 +41,8 @@ export class Source {
   streams: u32;
   /** Counts up with each stream: what the server does not send again on a new one is gone. */
   connection: u8;
+  /** Ticks that the stream lives. */
+  age: u32;
   /** Whether this stream brought a response, and the second of the last one. */
   hasResponse: bool;
   lastResponse: u64;

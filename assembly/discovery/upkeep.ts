@@ -51,7 +51,9 @@ export function begin(config: Config, root: u32, owner: usize): User | null {
   config.network.set(at + SLICE_SIZE, network.size);
   memory.copy(config.network.at, network.at, network.size);
   config.discoveryScope = store.scopeOf(cluster, network);
-  return useSource(cluster, root, owner);
+  const user = useSource(cluster, root, owner);
+  if (user) user.source.ownScope = config.discoveryScope;
+  return user;
 }
 
 /** A root context ended that was a source's user. A stream that belonged to it is gone, without a word. */
@@ -132,6 +134,8 @@ function own(source: Source): void {
   const holdings = newHoldings();
   if (!holdings) return;
   source.holdings = holdings;
+  // Even if nobody is left there: what an earlier owner wrote must go.
+  holdings.scopeNumber(source.ownScope);
   source.isOwner = true;
   source.sweepAt = 0;
   source.wait = 0;
@@ -172,7 +176,7 @@ export function count(): void {
   while (source) {
     const holdings = source.holdings;
     if (holdings) {
-      if (source.hasResponse) connected++;
+      if (client.isConnected(source)) connected++;
       workloads += holdings.workloads;
       addresses += holdings.pool.live - holdings.withoutAddress;
       if (source.lastResponse && second > source.lastResponse) age = max(age, second - source.lastResponse);

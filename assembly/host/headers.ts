@@ -63,6 +63,11 @@ export class Message {
     return this.fetch() ? this.pick(name, value) : TOO_LARGE;
   }
 
+  /** Finds a header that is seldom there: among those that were fetched, or by a call of its own, which finds nothing. */
+  peek(name: Slice, value: Slice): u32 {
+    return this.pairsSize > 0 ? this.pick(name, value) : get(this.map, name, value);
+  }
+
   /**
    * Finds all copies of a header, as the one list that they are: `value` is then its bytes with commas between the
    * copies, in the arena, and room for `more` bytes behind them. TOO_LARGE: there is no room, or there are more than

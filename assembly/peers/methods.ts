@@ -11,8 +11,9 @@ import { Peer } from './peer';
 import { findByAddress } from './workload_discovery';
 
 /**
- * Asks the methods of a list in their order who the peer is; the first one that finds somebody ends the search, even if
- * what it found may not be published. `headers` are those of the message.
+ * Asks the methods of a list in their order who the peer is; the first one that finds a Struct ends the search, even if
+ * what it found may not be published. An id alone, in headers, is only taken where no later method finds more: its words
+ * and those of another method are never mixed. `headers` are those of the message.
  */
 export function findPeer(
   list: Method | null,
@@ -24,11 +25,19 @@ export function findPeer(
   peer.clear();
   let method = list;
   while (method) {
-    if (method.kind == ISTIO_HEADERS && findInHeaders(headers, config, peer)) return true;
-    if (method.kind == BAGGAGE && findInBaggage(message, config, peer)) return true;
-    if (method.kind == WORKLOAD_DISCOVERY && findByAddress(message, config, peer)) return true;
-    if (method.kind == ENDPOINT_METADATA && findAtEndpoint(peer)) return true;
+    if (method.kind == ISTIO_HEADERS) {
+      if (findInHeaders(headers, config, peer) && peer.struct.size > 0) return true;
+    } else if (isFoundBy(method.kind, message, config, peer)) {
+      peer.id.set(0, 0);
+      return true;
+    }
     method = method.next;
   }
-  return false;
+  return peer.method != 0;
+}
+
+function isFoundBy(kind: u32, message: Message, config: Config, peer: Peer): bool {
+  if (kind == BAGGAGE) return findInBaggage(message, config, peer);
+  if (kind == WORKLOAD_DISCOVERY) return findByAddress(message, config, peer);
+  return kind == ENDPOINT_METADATA && findAtEndpoint(peer);
 }

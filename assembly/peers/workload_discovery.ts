@@ -6,6 +6,7 @@ import { WORKLOAD_DISCOVERY } from '../config/lists';
 import { find } from '../discovery/store';
 import { lastSecond } from '../discovery/upkeep';
 import { RESPONSE_HEADERS } from '../host/abi';
+import { now } from '../host/clock';
 import { ABSENT, Message } from '../host/headers';
 import { DOUBLE_HBONE, FORWARDED_NETWORK, ORIGINAL_DESTINATION, SOURCE_ADDRESS, UPSTREAM_ADDRESS } from '../host/names';
 import * as properties from '../host/properties';
@@ -16,6 +17,7 @@ import { DISCOVERY_FOUND, DISCOVERY_UNKNOWN } from '../metrics/table';
 import { readAddress } from '../wire/address';
 import { readRecord } from '../wire/record';
 import { newWorkload, writeStruct } from '../wire/workload';
+import { tableSize } from './fields';
 import { keepPeer, splitTable } from './metadata';
 import { Peer } from './peer';
 
@@ -39,7 +41,7 @@ const workload = newWorkload();
 
 /** Makes room for answers; without it each lookup asks the store. */
 export function openAnswers(): void {
-  if (!answers.capacity) answers.open(MOST_ANSWERS, 0);
+  if (!answers.capacity) answers.open(MOST_ANSWERS, now() * 0x9e3779b97f4a7c15);
 }
 
 /** Releases it: no configuration looks anybody up. */
@@ -64,7 +66,9 @@ export function findByAddress(message: Message, config: Config, peer: Peer): boo
     splitTable(peer, fields);
   } else {
     const isKnown =
-      find(config.discoveryScope, address, record) && readRecord(record, workload) && writeStruct(workload, struct);
+      find(config.discoveryScope, address, record) &&
+      readRecord(record, workload) &&
+      writeStruct(workload, struct, tableSize(fields));
     if (!isKnown) struct.set(0, 0);
     count(isKnown ? DISCOVERY_FOUND : DISCOVERY_UNKNOWN);
     if (isKnown) keepPeer(answers, key, hash, fields, peer);
@@ -77,7 +81,7 @@ export function findByAddress(message: Message, config: Config, peer: Peer): boo
 
 /** Reads the client's address: not of a request that came through another network's gateway, whose address it would be. */
 function isClientAddress(message: Message, config: Config): bool {
-  if (message.find(FORWARDED_NETWORK, network) != ABSENT && !sameBytes(network, config.network)) return false;
+  if (message.peek(FORWARDED_NETWORK, network) != ABSENT && !sameBytes(network, config.network)) return false;
   return properties.get(SOURCE_ADDRESS, text) && readAddress(text, address);
 }
 

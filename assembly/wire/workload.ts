@@ -225,13 +225,14 @@ function putType(workload: Workload): void {
 /**
  * Writes what is known of a workload as the Struct that a peer would send, in the arena, with the fields of Istio's
  * dialect. As Istio's native filter has it, the app is the canonical name and the version the canonical revision, and
- * namespace, service account and trust domain have defaults. False if there is no room, or a text cannot stand in one.
+ * namespace, service account and trust domain have defaults. Behind it is room for `more` bytes. False if there is no room,
+ * or a text cannot stand in one.
  */
-export function writeStruct(workload: Workload, struct: Slice): bool {
+export function writeStruct(workload: Workload, struct: Slice, more: u32): bool {
   let room: u32 = ADDED;
   // Each text stands there three times at most.
   for (let i: u32 = 0; i < KEPT_TEXTS; i++) room += workload.text(i).size * 3;
-  const start = take(room);
+  const start = take(room + more);
   if (!start) return false;
   const namespace = workload.text(NAMESPACE);
   if (namespace.size == 0) setText(namespace, 'default');

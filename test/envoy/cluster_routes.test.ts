@@ -317,6 +317,22 @@ describe.each(TESTED)('a cluster that is chosen late, Envoy %s', (_, version) =>
     expect(await mirror(BEFORE, '/mirrored-inside')).toEqual([{}, {}]);
   });
 
+  test('the listener’s filter with skip_external_clusters, an internal redirect: the chain runs again', async () => {
+    const { inside, outside } = await stands.get(BEFORE)!.exchange('redirects', '/redirected');
+    expect([inside, outside]).toEqual([[OWN_HEADERS], [{}]]);
+  });
+
+  test.each([{ router: SKIPPING }, { inside: SKIPPING }])('a route can switch it off: %j', async (way: Way) => {
+    const off = { '@type': `${TYPE}/envoy.config.route.v3.FilterConfig`, disabled: true };
+    const route = { match: { prefix: '/' }, route: { cluster: 'inside' } };
+    const routes = [{ ...route, match: { prefix: '/off' }, typed_per_filter_config: { upstream: off } }, route];
+    const clusters: Clusters = (inside) => ({ inside: { port: inside, ...own(way.inside) } });
+    await using stand = await Stand.start({ listener: manager(way, [], routes) }, clusters, version);
+    const { inside, server } = await stand.exchange('listener', '/off');
+    expect([inside[0][ID], server]).toEqual([way.router && ['forged'], NOBODY]);
+    expect((await stand.exchange('listener', '/')).server).toEqual([SERVER, SERVER_ID]);
+  });
+
   test('the router’s filter knows the PassthroughCluster by its name', async () => {
     const routes = [{ match: { prefix: '/' }, route: { cluster: 'PassthroughCluster' } }];
     const clusters: Clusters = (_, port) => ({ PassthroughCluster: { port } });
@@ -403,22 +419,21 @@ describe.each(TESTED)('an aggregate cluster, Envoy %s', (_, version) => {
     expect([inside, server]).toEqual([[OWN_HEADERS], [SERVER, SERVER_ID]]);
   });
 
-  test.each(TELLING)('%s tells nobody, where the aggregate is marked as external', async (_, way) => {
+  const ALL: [string, Aggregate][] = [...TELLING, ['the listener’s filter', BEFORE]];
+
+  test.each(ALL)('%s tells nobody, where the aggregate is marked as external', async (_, way) => {
     await using stand = await start({ ...way, isMarked: true });
     expect(await stand.exchange('listener', '/left')).toMatchObject({ inside: [], outside: [{}] });
     expect(await stand.exchange('listener', '/mixed')).toMatchObject({ inside: [{}], outside: [] });
     expect(await stand.exchange('listener', '/retried')).toMatchObject({ inside: [{}], outside: [{}] });
   });
 
-  test.each([...TELLING, ['the listener’s filter', BEFORE] as [string, Way]])(
-    '%s tells a member outside, where the aggregate is not marked',
-    async (_, way) => {
-      await using stand = await start(way);
-      expect((await stand.exchange('listener', '/left')).outside).toEqual([OWN_HEADERS]);
-      const { inside, outside } = await stand.exchange('listener', '/retried');
-      expect([inside, outside]).toEqual([[OWN_HEADERS], [OWN_HEADERS]]);
-    },
-  );
+  test.each(ALL)('%s tells a member outside, where the aggregate is not marked', async (_, way) => {
+    await using stand = await start(way);
+    expect((await stand.exchange('listener', '/left')).outside).toEqual([OWN_HEADERS]);
+    const { inside, outside } = await stand.exchange('listener', '/retried');
+    expect([inside, outside]).toEqual([[OWN_HEADERS], [OWN_HEADERS]]);
+  });
 
   test('filters of its members do not run: nobody is told', async () => {
     await using stand = await start({ inside: SKIPPING, outside: SKIPPING });

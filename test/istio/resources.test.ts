@@ -76,11 +76,13 @@ test('`make push` writes them with the image and its digest', async () => {
   for (const file of files) {
     const text = readFileSync(join(folder, file), 'utf8');
     expect(text).not.toContain('OWNER');
-    const { kind, spec } = parseAllDocuments(text)[0].toJS();
-    if (kind !== 'WasmPlugin') continue;
+    const plugin = parseAllDocuments(text)
+      .map((each) => each.toJS())
+      .find(({ kind }) => kind === 'WasmPlugin');
+    if (!plugin) continue;
     const isImage = file !== 'other-ways/http.yaml';
-    expect(spec.sha256, file).toBe(isImage ? digest : '');
-    if (isImage) expect(spec.url).toBe(`oci://${image}`);
+    expect(plugin.spec.sha256, file).toBe(isImage ? digest : '');
+    if (isImage) expect(plugin.spec.url).toBe(`oci://${image}`);
     const { ok, errors } = await validate(text);
     expect(ok, errors).toBe(true);
   }

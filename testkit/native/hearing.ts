@@ -89,7 +89,6 @@ export const CLIENTS: Case[] = [
     request: [ID, 'client-id', 'baggage', 'k8s.namespace.name=client'],
     native: { downstream: { namespace: 'client' } },
     source: 'MXMethod::derivePeerInfo',
-    ours: { downstream: null, why: 'the id alone is published: who has one is found, and no other method is asked' },
   },
   {
     what: 'another client has claimed the same id before',

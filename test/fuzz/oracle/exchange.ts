@@ -282,15 +282,14 @@ export class Exchange {
     });
   }
 
-  /** Asks the methods in their order; the first one that finds somebody counts, and what it found changes together. */
+  /** Asks the methods in their order; the first that finds a Struct counts, else an id, and what it found changes together. */
   private publish(stream: StreamModel, headers: HeaderPair[], side: string, methods: string[]) {
     const { config } = stream.root;
-    const found = methods
-      .map((method) => ({
-        method,
-        ...(method === 'endpoint_metadata' ? atEndpoint(this.endpoint) : find(method, headers, config)),
-      }))
-      .find(({ struct, id }) => struct || id);
+    const answers = methods.map((method) => ({
+      method,
+      ...(method === 'endpoint_metadata' ? atEndpoint(this.endpoint) : find(method, headers, config)),
+    }));
+    const found = answers.find(({ struct }) => struct) ?? answers.find(({ id }) => id);
     if (!found) return undefined;
     this.published++;
     const mode = verification(config);
