@@ -172,7 +172,8 @@ export class Holdings {
 
   /** The bytes of a version. */
   version(number: u16, to: Slice): void {
-    const at = this.versions + number * VERSION_SIZE;
+    // Not even of no bytes may be outside of memory: copying them would trap.
+    const at = this.versions + (number == NO_VERSION ? 0 : number) * VERSION_SIZE;
     to.set(at + 1, number == NO_VERSION ? 0 : load<u8>(at));
   }
 

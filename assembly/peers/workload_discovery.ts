@@ -10,6 +10,7 @@ import { now } from '../host/clock';
 import { ABSENT, Message } from '../host/headers';
 import { DOUBLE_HBONE, FORWARDED_NETWORK, ORIGINAL_DESTINATION, SOURCE_ADDRESS, UPSTREAM_ADDRESS } from '../host/names';
 import * as properties from '../host/properties';
+import { refused } from '../memory/arena';
 import { Cache } from '../memory/cache';
 import { sameBytes, slice } from '../memory/slice';
 import { count } from '../metrics/metrics';
@@ -72,7 +73,8 @@ export function findByAddress(message: Message, config: Config, peer: Peer): boo
     if (!isKnown) struct.set(0, 0);
     count(isKnown ? DISCOVERY_FOUND : DISCOVERY_UNKNOWN);
     if (isKnown) keepPeer(answers, key, hash, fields, peer);
-    else answers.keep(key, hash, use, struct);
+    // Nobody found for want of memory is not kept: the next one is asked for again.
+    else if (!refused()) answers.keep(key, hash, use, struct);
     if (!isKnown) return false;
   }
   peer.method = WORKLOAD_DISCOVERY;

@@ -11,6 +11,8 @@ const FIRST_TOKEN = 2;
 export interface GrpcServer {
   /** False: nothing listens. */
   isUp: boolean;
+  /** How many streams were begun, refused ones too. */
+  attempts: number;
   /** A stream began. */
   onStream(stream: GrpcStream): void;
   /** The module sent a message. */
@@ -45,12 +47,7 @@ export class GrpcStream {
 
   /** Ends it with a status of gRPC, which the module is told. */
   close(status = 0, message = ''): void {
-    this.host.process.post(() => {
-      if (!this.isOpen) return;
-      this.over();
-      this.host.grpcClose(this.root, this.token, status, message);
-      if (this.isClosedByModule) this.host.grpc.delete(this.token);
-    });
+    this.host.process.post(() => this.finish(status, message));
   }
 
   /** Delivers a message to the server. */
@@ -65,9 +62,17 @@ export class GrpcStream {
   begin(): void {
     this.host.process.post(() => {
       if (!this.isOpen) return;
+      this.server.attempts++;
       if (this.server.isUp) this.server.onStream(this);
-      else this.close(UNAVAILABLE, 'upstream connect error or disconnect/reset before headers');
+      else this.finish(UNAVAILABLE, 'upstream connect error or disconnect/reset before headers');
     });
+  }
+
+  private finish(status: number, message: string): void {
+    if (!this.isOpen) return;
+    this.over();
+    this.host.grpcClose(this.root, this.token, status, message);
+    if (this.isClosedByModule) this.host.grpc.delete(this.token);
   }
 
   /** Ends it without a word to the module. */

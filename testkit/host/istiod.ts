@@ -21,6 +21,10 @@ export class Istiod implements GrpcServer {
   isUp = true;
   /** What it answers a stream's first request with by itself; false: nothing. */
   answers = true;
+  /** Whether it sends everything to a new stream, whatever that says it has. */
+  ignoresVersions = false;
+  /** How many streams were begun, refused ones too. */
+  attempts = 0;
   /** How many resources it puts into one response. */
   batch = 1000;
   /** All streams that there ever were. */
@@ -50,17 +54,27 @@ export class Istiod implements GrpcServer {
 
   /** Serves workloads from now on, and tells who listens: of one with a known uid it is an update. */
   serve(...workloads: (WorkloadFields & { uid: string })[]): void {
-    this.serveResources(...workloads.map((fields) => resource(fields, String(++this.version))));
+    this.serveAll(workloads);
+  }
+
+  /** The same for very many. */
+  serveAll(workloads: (WorkloadFields & { uid: string })[]): void {
+    this.serveResources(workloads.map((fields) => resource(fields, String(++this.version))));
   }
 
   /** Serves resources of any content from now on, and tells who listens. */
-  serveResources(...resources: ResourceFields[]): void {
+  serveResources(resources: ResourceFields[]): void {
     for (const each of resources) this.resources.set(each.name, each);
     this.push({ resources });
   }
 
   /** Serves resources no longer, and tells who listens. */
   remove(...names: string[]): void {
+    this.removeAll(names);
+  }
+
+  /** The same for very many. */
+  removeAll(names: string[]): void {
     for (const name of names) this.resources.delete(name);
     this.push({ removed: names });
   }
@@ -94,7 +108,8 @@ export class Istiod implements GrpcServer {
     if (!requests) throw new Error('a message of a stream that never began');
     const request = readRequest(message);
     requests.push(request);
-    if (requests.length === 1 && this.answers) this.answer(stream, request.initialResourceVersions);
+    if (requests.length === 1 && this.answers)
+      this.answer(stream, this.ignoresVersions ? {} : request.initialResourceVersions);
   }
 
   onEnd(): void {}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { GrpcServer } from './grpc.ts';
-import { Host, type Stream } from './host.ts';
+import { Host } from './host.ts';
 import { Process } from './process.ts';
 
 /** What a proxy is. */
@@ -11,6 +11,8 @@ export interface HostedProxyOptions {
   properties?: Record<string, Buffer>;
   /** Servers by the names of their clusters. */
   clusters?: Record<string, GrpcServer>;
+  /** Milliseconds by which it is younger than others. */
+  start?: number;
   /** False: no VM is on the main thread, and none is tried out there. */
   hasMain?: boolean;
 }
@@ -40,11 +42,11 @@ export class HostedProxy {
   private readonly workers: number;
   private readonly hasMain: boolean;
 
-  constructor({ workers = 2, properties = {}, clusters = {}, hasMain = true }: HostedProxyOptions = {}) {
+  constructor({ workers = 2, properties = {}, clusters = {}, hasMain = true, start = 0 }: HostedProxyOptions = {}) {
     this.properties = properties;
     this.workers = workers;
     this.hasMain = hasMain;
-    this.process.clock = START;
+    this.process.clock = START + start;
     Object.assign(this.process.clusters, clusters);
   }
 
@@ -103,12 +105,4 @@ export class HostedProxy {
   complaints(): string[] {
     return this.process.vms.flatMap((vm) => vm.complaints());
   }
-}
-
-/** A request to a filter from an address, answered by another one: what Envoy says of both is text with a port. */
-export function exchange({ host, root }: Filter, from: string, to?: string): Stream {
-  const stream = host.stream(root).with({ 'source.address': Buffer.from(from) });
-  stream.onRequest();
-  if (to !== undefined) stream.with({ 'upstream.address': Buffer.from(to) });
-  return stream.onResponse();
 }
