@@ -198,6 +198,12 @@ test('who sends headers is known by them', async () => {
   expect((await stand.productpage.logged(at)).upstream_peer.id).toMatch(/^sidecar~.*~reviews-v1-0\.default~/);
 });
 
+test('an address that the client only names, in X-Forwarded-For, is nobody', async () => {
+  const at = path();
+  await stand.visit(at, VISITOR, { 'x-forwarded-for': RATINGS });
+  expect(await seenBy(stand.reviews, at, 'downstream')).toEqual(NOBODY);
+});
+
 test('a pod is added, relabelled, moved and deleted: the first request knows it', async () => {
   const pod = deployed('added', 'v1', ADDED);
   const { name } = pod.metadata;

@@ -113,9 +113,9 @@ export class MeshStand implements AsyncDisposable {
   }
 
   /** A pod that has no sidecar sends a request to reviews' sidecar. */
-  visit(path: string, from: string): Promise<number> {
+  visit(path: string, from: string, headers: Record<string, string> = {}): Promise<number> {
     return new Promise((resolve, reject) => {
-      const options = { host: this.server, port: POD_PORT, localAddress: from, path, agent: false };
+      const options = { host: this.server, port: POD_PORT, localAddress: from, path, headers, agent: false };
       request(options, (response) => {
         response.resume().on('end', () => resolve(response.statusCode!));
       })
