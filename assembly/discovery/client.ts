@@ -14,7 +14,7 @@ import * as metrics from '../metrics/metrics';
 import * as table from '../metrics/table';
 import { Writer } from '../wire/protobuf';
 import { hashOfRecord, readRecord } from '../wire/record';
-import { newWorkload, UID } from '../wire/workload';
+import { newWorkload, UID, VERSION } from '../wire/workload';
 import * as xds from '../wire/xds';
 import { HOLDING_LISTS, Holding, Holdings } from './holdings';
 import { readResponse } from './response';
@@ -43,7 +43,6 @@ const node = slice(memory.data(8, 4));
 const request = slice(memory.data(8, 4));
 const record = slice(memory.data(8, 4));
 const address = slice(memory.data(8, 4));
-const version = slice(memory.data(8, 4));
 const writer = changetype<Writer>(memory.data(16, 8));
 const workload = newWorkload();
 
@@ -135,8 +134,7 @@ function putVersions(source: Source, holdings: Holdings): void {
     let holding = holdings.list(list);
     while (holding) {
       if (holding.seen != source.connection && canReadUid(holdings, holding)) {
-        holdings.version(holding.version, version);
-        xds.putVersion(writer, workload.text(UID), version);
+        xds.putVersion(writer, workload.text(UID), workload.text(VERSION));
         holdings.see(holding.hash(), source.connection);
       }
       holding = changetype<Holding | null>(holding.next);
