@@ -138,9 +138,8 @@ function readWorkload(workload: Workload): Ascii {
   if (addresses > MOST_ADDRESSES) return 'has more than 16 addresses';
   for (let i: u32 = 0; i < TEXTS; i++) {
     const text = workload.text(i);
-    // The version stands for itself: it is only told to the server again.
-    if (i == VERSION) continue;
-    if (text.size > (i == UID ? LONGEST_UID : LONGEST_TEXT)) return 'has a text that is too long';
+    // A version may be of any size: a long one is not kept.
+    if (i != VERSION && text.size > (i == UID ? LONGEST_UID : LONGEST_TEXT)) return 'has a text that is too long';
     if (faultOfText(text.at, text.end()) != SOUND) return 'has a text that is not UTF-8, or has control characters';
   }
   const domain = workload.text(TRUST_DOMAIN);
