@@ -14,7 +14,7 @@ import * as metrics from '../metrics/metrics';
 import * as table from '../metrics/table';
 import { Writer } from '../wire/protobuf';
 import { hashOfRecord, readRecord } from '../wire/record';
-import { newWorkload, UID } from '../wire/workload';
+import { newWorkload, UID, VERSION } from '../wire/workload';
 import * as xds from '../wire/xds';
 import { HOLDING_LISTS, Holding, Holdings } from './holdings';
 import { readResponse } from './response';
@@ -32,8 +32,6 @@ const LONGEST_WAIT: u32 = 32;
 const QUIET: u32 = 10;
 /** The most bytes of what we say that we have: servers of gRPC take 4 MiB. With more, the server sends everything again. */
 const LARGEST_REQUEST: u32 = 2097152;
-/** The most bytes of the node in a request; of a larger one only the id is sent. */
-const LARGEST_NODE: u32 = 61440;
 /** Bytes that are reserved for saying that we have one workload. */
 const USUAL_VERSION: u32 = 160;
 /** What stands in a request beside that. */
@@ -43,7 +41,6 @@ const node = slice(memory.data(8, 4));
 const request = slice(memory.data(8, 4));
 const record = slice(memory.data(8, 4));
 const address = slice(memory.data(8, 4));
-const version = slice(memory.data(8, 4));
 const writer = changetype<Writer>(memory.data(16, 8));
 const workload = newWorkload();
 
@@ -93,32 +90,32 @@ function open(source: Source, holdings: Holdings, user: User): void {
 function sendFirst(source: Source, holdings: Holdings): bool {
   source.mustSweep = holdings.workloads > 0;
   readNode();
-  const room = 2 * node.size + ADDED + min(LARGEST_REQUEST, holdings.workloads * USUAL_VERSION);
+  const room = node.size + ADDED + min(LARGEST_REQUEST, holdings.workloads * USUAL_VERSION);
   const at = allocate(room);
   if (!at) return false;
-  memory.copy(at, node.at, node.size);
-  node.at = at;
-  const start = at + node.size;
-  writer.open(start, room - node.size);
-  putVersions(source, holdings);
-  if (writer.full || writer.head - start < node.size + ADDED / 2) {
-    // Nothing was said of any, and so nothing is known to be there.
-    source.connection++;
-    writer.open(start, room - node.size);
-  }
+  writer.open(at, room);
   xds.putFirst(writer, node);
+  const bare = writer.head;
+  putVersions(source, holdings);
+  if (writer.full) {
+    // Nothing is said of any, and so nothing is known to be there.
+    source.connection++;
+    writer.full = false;
+    writer.head = bare;
+  }
   request.set(writer.head, <u32>(at + room - writer.head));
-  const isSent = !writer.full && grpc.send(source.token, request);
+  const isSent = grpc.send(source.token, request);
   release(at);
   return isSent;
 }
 
-/** Reads the node as the server wants to know it. */
+/** Reads the node as the server wants to know it; of one that is too large for us only the id. */
 function readNode(): void {
   startOver();
-  if (!properties.get(NODE, node)) properties.get(OLD_NODE, node);
-  if (node.size > 0 && node.size <= LARGEST_NODE) return;
-  startOver();
+  if (properties.get(NODE, node) || properties.get(OLD_NODE, node)) {
+    xds.leaveOutExtensions(node);
+    return;
+  }
   properties.get(NODE_ID, node);
   const at = take(node.size + 8);
   if (!at) return;
@@ -135,8 +132,7 @@ function putVersions(source: Source, holdings: Holdings): void {
     let holding = holdings.list(list);
     while (holding) {
       if (holding.seen != source.connection && canReadUid(holdings, holding)) {
-        holdings.version(holding.version, version);
-        xds.putVersion(writer, workload.text(UID), version);
+        xds.putVersion(writer, workload.text(UID), workload.text(VERSION));
         holdings.see(holding.hash(), source.connection);
       }
       holding = changetype<Holding | null>(holding.next);

@@ -3,12 +3,11 @@
 
 import { allocate, allocateFor, releaseAll } from '../memory/blocks';
 import { Entry, POOL_SIZE, Pool } from '../memory/pool';
-import { compare, Slice } from '../memory/slice';
+import { Slice } from '../memory/slice';
 
 /**
  * What the owner of a stream must know beside the records in shared data: which addresses a workload has, so that they go
- * when it goes, and which version of it the server sent, so that a new stream can say so. Of a workload's uid it keeps the
- * hash, whose seed nobody else knows. 40 bytes for each address of a workload, or for one that has none.
+ * when it goes. Of a workload's uid it keeps the hash, whose seed nobody else knows. 40 bytes for each address of a workload, or for one that has none.
  */
 @unmanaged
 export class Holding extends Entry {
@@ -17,8 +16,6 @@ export class Holding extends Entry {
   /** Its address, of which it has 4 or 16 bytes. */
   addressStart: u64;
   addressRest: u64;
-  /** The number of the version (see below). */
-  version: u16;
   /** The number of the address's scope. */
   scope: u8;
   addressSize: u8;
@@ -38,14 +35,10 @@ export class Holding extends Entry {
 /** The most holdings, and lists of them. */
 const MOST: u32 = 262144;
 const LISTS: u32 = 16384;
-/** The most scopes, which are networks, and the most versions that are told apart. */
+/** The most scopes, which are networks. */
 const MOST_SCOPES: u32 = 64;
-const MOST_VERSIONS: u32 = 256;
-const VERSION_SIZE: u32 = 64;
-/** A version that is not kept: the server will send its workloads again. */
-export const NO_VERSION: u16 = 0xffff;
 
-const TABLES_SIZE: u32 = MOST_SCOPES * 8 + MOST_VERSIONS * (4 + VERSION_SIZE);
+const TABLES_SIZE: u32 = MOST_SCOPES * 8;
 
 const HOLDING_SIZE: u32 = (<u32>offsetof<Holding>() + 7) & ~7;
 
@@ -58,18 +51,12 @@ export class Holdings {
   withoutAddress: u32;
   scopeCount: u32;
   private scopes: usize;
-  /** For each version: how many holdings have it; and its bytes: | size: u8 | bytes |. */
-  private uses: usize;
-  private versions: usize;
-  private lastVersion: u32;
 
   /** Begins with nothing. `heads` is room for LISTS addresses and `tables` TABLES_SIZE bytes, all 0. */
   open(pool: Pool, heads: usize, tables: usize): void {
     this.pool = pool;
     pool.open(HOLDING_SIZE, MOST, heads, LISTS);
     this.scopes = tables;
-    this.uses = tables + MOST_SCOPES * 8;
-    this.versions = this.uses + MOST_VERSIONS * 4;
   }
 
   /** The first holding of a workload, or null. */
@@ -92,7 +79,7 @@ export class Holdings {
   }
 
   /** Adds a holding; null if there are as many as may be, or no memory. */
-  add(hash: u64, scope: u8, address: Slice, version: u16, seen: u8): Holding | null {
+  add(hash: u64, scope: u8, address: Slice, seen: u8): Holding | null {
     const isNew = !this.find(hash);
     const entry = this.pool.add(<u32>hash);
     if (!entry) return null;
@@ -100,10 +87,8 @@ export class Holdings {
     holding.high = <u32>(hash >> 32);
     holding.scope = scope;
     holding.addressSize = <u8>address.size;
-    holding.version = version;
     holding.seen = seen;
     memory.copy(changetype<usize>(holding) + offsetof<Holding>('addressStart'), address.at, address.size);
-    this.use(version, 1);
     if (isNew) this.workloads++;
     if (address.size == 0) this.withoutAddress++;
     return holding;
@@ -111,18 +96,9 @@ export class Holdings {
 
   remove(holding: Holding): void {
     const hash = holding.hash();
-    this.use(holding.version, -1);
     if (holding.addressSize == 0) this.withoutAddress--;
     this.pool.remove(holding);
     if (!this.find(hash)) this.workloads--;
-  }
-
-  /** Says of a holding that this stream named it, with this version. */
-  renew(holding: Holding, version: u16, seen: u8): void {
-    this.use(version, 1);
-    this.use(holding.version, -1);
-    holding.version = version;
-    holding.seen = seen;
   }
 
   /** Says of a workload that this stream knows it. */
@@ -137,44 +113,6 @@ export class Holdings {
   /** The first of one of the lists in which all holdings stand; `next` leads on. */
   list(number: u32): Holding | null {
     return changetype<Holding | null>(changetype<usize>(this.pool.first(number)));
-  }
-
-  private use(version: u16, change: i32): void {
-    if (version == NO_VERSION) return;
-    const at = this.uses + ((<usize>version) << 2);
-    store<i32>(at, load<i32>(at) + change);
-  }
-
-  /** The number of a version; NO_VERSION if there are too many, or it is too long. */
-  versionOf(version: Slice): u16 {
-    if (version.size >= VERSION_SIZE) return NO_VERSION;
-    if (this.isVersion(this.lastVersion, version)) return <u16>this.lastVersion;
-    let free: u32 = NO_VERSION;
-    for (let i: u32 = 0; i < MOST_VERSIONS; i++) {
-      if (this.isVersion(i, version)) {
-        this.lastVersion = i;
-        return <u16>i;
-      }
-      if (load<i32>(this.uses + (i << 2)) == 0) free = i;
-    }
-    if (free == NO_VERSION) return NO_VERSION;
-    const at = this.versions + free * VERSION_SIZE;
-    store<u8>(at, <u8>version.size);
-    memory.copy(at + 1, version.at, version.size);
-    this.lastVersion = free;
-    return <u16>free;
-  }
-
-  private isVersion(number: u32, version: Slice): bool {
-    const at = this.versions + number * VERSION_SIZE;
-    return load<u8>(at) == version.size && compare(at + 1, version.at, version.size) == 0;
-  }
-
-  /** The bytes of a version. */
-  version(number: u16, to: Slice): void {
-    // Not even of no bytes may be outside of memory: copying them would trap.
-    const at = this.versions + (number == NO_VERSION ? 0 : number) * VERSION_SIZE;
-    to.set(at + 1, number == NO_VERSION ? 0 : load<u8>(at));
   }
 
   /** The number of a scope; MOST_SCOPES if there are too many. */

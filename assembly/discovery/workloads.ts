@@ -7,7 +7,7 @@ import { Slice, sameBytes, slice } from '../memory/slice';
 import * as metrics from '../metrics/metrics';
 import * as table from '../metrics/table';
 import { writeRecord } from '../wire/record';
-import { NETWORK, newAddresses, UID, VERSION, Workload } from '../wire/workload';
+import { NETWORK, newAddresses, UID, Workload } from '../wire/workload';
 import { HOLDING_LISTS, Holding, Holdings, isScope } from './holdings';
 import { ownNonce, Source } from './source';
 import * as store from './store';
@@ -18,7 +18,7 @@ const addresses = newAddresses();
 const address = slice(memory.data(8, 4));
 const held = slice(memory.data(8, 4));
 const record = slice(memory.data(8, 4));
-const recordBytes = memory.data(4352);
+const recordBytes = memory.data(4608);
 const nowhere = slice(memory.data(8, 4));
 
 /** The hash of a uid. Its seed is this VM's own: nobody can name a workload so that it is taken for another one. */
@@ -35,7 +35,6 @@ export function takeIn(source: Source, holdings: Holdings, workload: Workload): 
   const scopeNumber = holdings.scopeNumber(scope);
   if (!isScope(scopeNumber)) return 'is in one network more than this proxy tells apart';
   const hash = hashOfUid(workload.text(UID));
-  const version = holdings.versionOf(workload.text(VERSION));
   dropOthers(holdings, hash, <u8>scopeNumber, workload);
   let refusal: Ascii = 0;
   let count: u32 = 0;
@@ -44,9 +43,9 @@ export function takeIn(source: Source, holdings: Holdings, workload: Workload): 
     count++;
     writeRecord(workload, address, hash, source.owner, recordBytes, record);
     if (!store.put(scope, address, record)) refusal = 'finds no room among the workloads that this proxy knows';
-    else if (!hold(source, holdings, hash, <u8>scopeNumber, address, version)) refusal = FULL;
+    else if (!hold(source, holdings, hash, <u8>scopeNumber, address)) refusal = FULL;
   }
-  if (count == 0 && !hold(source, holdings, hash, <u8>scopeNumber, nowhere, version)) refusal = FULL;
+  if (count == 0 && !hold(source, holdings, hash, <u8>scopeNumber, nowhere)) refusal = FULL;
   if (!refusal) metrics.count(table.DISCOVERY_UPDATES);
   return refusal;
 }
@@ -54,17 +53,17 @@ export function takeIn(source: Source, holdings: Holdings, workload: Workload): 
 const FULL: Ascii = 'is one more than this proxy has memory for';
 
 /** Notes that a workload has an address, or none; false if there is no memory. */
-function hold(source: Source, holdings: Holdings, hash: u64, scope: u8, at: Slice, version: u16): bool {
+function hold(source: Source, holdings: Holdings, hash: u64, scope: u8, at: Slice): bool {
   let holding = holdings.find(hash);
   while (holding) {
     holding.address(held);
     if (holding.scope == scope && sameBytes(held, at)) {
-      holdings.renew(holding, version, source.connection);
+      holding.seen = source.connection;
       return true;
     }
     holding = holdings.findNext(holding);
   }
-  return holdings.add(hash, scope, at, version, source.connection) != null;
+  return holdings.add(hash, scope, at, source.connection) != null;
 }
 
 /** Lets go of those addresses of a workload that it no longer names. */

@@ -3,15 +3,16 @@
 
 import { Ascii, bytesOf } from '../memory/ascii';
 import { compare, Slice, slice } from '../memory/slice';
-import { CLUSTER, KEPT_TEXTS, LONGEST_TEXT, NAME, NAMESPACE, UID, Workload } from './workload';
+import { CLUSTER, KEPT_TEXTS, NAME, NAMESPACE, UID, VERSION, Workload } from './workload';
 
 /**
  * Workloads by address, as they stand in shared data: compact, since a proxy may know a hundred thousand. Several records
  * make a bucket, one behind the other.
  *
  *     | size: u16 | owner: u8 | type: u8 | hash of the uid: u64 | address size: u8 | address | texts |
- *     a text   | size: u8, up to 253 | bytes |
- *              | 254 | size: u16 | bytes |       a uid that is longer
+ *     a text   | size: u8, up to 252 | bytes |
+ *              | 253 | 8 bytes |                 sixteen hexadecimal digits, as istiod's versions are
+ *              | 254 | size: u16 | bytes |       a text that is longer
  *              | 255 | size: u8 |                the first bytes of the workload's name; of a uid: CLUSTER//Pod/NAMESPACE/NAME
  *
  * `owner` counts up with each VM that writes here, so that it finds what one before it left. Anybody may write into shared
@@ -25,11 +26,12 @@ const HASH: usize = 4;
 const ADDRESS_SIZE: usize = 12;
 const ADDRESS: usize = 13;
 
+const HEX: u8 = 253;
 const LONG: u8 = 254;
 const SHORT_FORM: u8 = 255;
 
 /** The most bytes of a record. */
-export const LARGEST_RECORD: u32 = 4096;
+export const LARGEST_RECORD: u32 = 4608;
 
 /** Where the text that is being written or read stands. */
 const cursor = memory.data(4, 4);
@@ -61,13 +63,16 @@ export function writeRecord(workload: Workload, address: Slice, hash: u64, owner
 }
 
 function putText(text: Slice, name: Slice, number: u32): void {
-  const isPrefix = number != NAME && number != UID && text.size > 1 && isPrefixOf(text, name);
+  const isPrefix = number != NAME && number != UID && number != VERSION && text.size > 1 && isPrefixOf(text, name);
   if (isPrefix) {
     putShort(SHORT_FORM, <u8>text.size);
     return;
   }
   const at = load<usize>(cursor);
-  if (text.size <= LONGEST_TEXT) {
+  if (number == VERSION && packHex(text, at + 1)) {
+    store<u8>(at, HEX);
+    store<usize>(cursor, at + 9);
+  } else if (text.size < HEX) {
     store<u8>(at, <u8>text.size);
     memory.copy(at + 1, text.at, text.size);
     store<usize>(cursor, at + 1 + text.size);
@@ -76,6 +81,29 @@ function putText(text: Slice, name: Slice, number: u32): void {
     store<u16>(at, <u16>text.size, 1);
     memory.copy(at + 3, text.at, text.size);
     store<usize>(cursor, at + 3 + text.size);
+  }
+}
+
+/** Writes sixteen hexadecimal digits as the number that they are; false if a text is something else. */
+function packHex(text: Slice, to: usize): bool {
+  if (text.size != 16) return false;
+  let number: u64 = 0;
+  for (let at = text.at; at < text.end(); at++) {
+    const byte: u64 = load<u8>(at);
+    if (byte >= 0x30 && byte <= 0x39) number = (number << 4) | (byte - 0x30);
+    else if (byte >= 0x61 && byte <= 0x66) number = (number << 4) | (byte - 0x57);
+    else return false;
+  }
+  store<u64>(to, number);
+  return true;
+}
+
+/** Makes sixteen hexadecimal digits of a number again. */
+function unpackHex(from: usize, to: usize): void {
+  const number = load<u64>(from);
+  for (let i: u64 = 0; i < 16; i++) {
+    const digit = (number >> (60 - (i << 2))) & 15;
+    store<u8>(to + <usize>i, <u8>(digit < 10 ? 0x30 + digit : 0x57 + digit));
   }
 }
 
@@ -100,6 +128,8 @@ function isUsualUid(workload: Workload): bool {
 
 const LARGEST_USUAL: u32 = 1024;
 const usual = memory.data(1024);
+/** The version of the record that was read last, if it is kept as a number. */
+const digits = memory.data(16);
 const POD: Ascii = '//Pod/';
 
 function sizeOfUsualUid(workload: Workload): u32 {
@@ -119,7 +149,7 @@ function append(text: Slice, to: usize): usize {
   return to + text.size;
 }
 
-/** Reads a record that `findRecord` found; false if it is none. The uid is in memory that the next record overwrites. */
+/** Reads a record that `findRecord` found; false if it is none. Uid and version may be in memory that the next one overwrites. */
 export function readRecord(record: Slice, workload: Workload): bool {
   workload.clear();
   const at = record.at;
@@ -143,6 +173,13 @@ function readText(text: Slice, name: Slice | null, number: u32, end: usize): boo
   const form = load<u8>(at);
   let size: u32 = form;
   let begin = at + 1;
+  if (form == HEX) {
+    if (at + 9 > end) return false;
+    unpackHex(begin, digits);
+    text.set(digits, 16);
+    store<usize>(cursor, at + 9);
+    return true;
+  }
   if (form >= LONG) {
     if (at + 3 > end && !(form == SHORT_FORM && at + 2 <= end)) return false;
     if (form == SHORT_FORM) {

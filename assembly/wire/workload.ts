@@ -21,7 +21,7 @@ import { closeStruct, closeText, putText } from './struct_fields';
  * (istio.io/istio, pkg/workloadapi/workload.proto)
  */
 
-/** Its texts, by number. Those up to ZONE are kept. */
+/** Its texts, by number. Those before NETWORK are kept. */
 export const UID: u32 = 0;
 export const NAME: u32 = 1;
 export const NAMESPACE: u32 = 2;
@@ -33,11 +33,11 @@ export const CANONICAL_REVISION: u32 = 7;
 export const TRUST_DOMAIN: u32 = 8;
 export const REGION: u32 = 9;
 export const ZONE: u32 = 10;
-export const NETWORK: u32 = 11;
-export const VERSION: u32 = 12;
+export const VERSION: u32 = 11;
+export const NETWORK: u32 = 12;
 const TEXTS: u32 = 13;
 /** How many texts are kept. */
-export const KEPT_TEXTS: u32 = 11;
+export const KEPT_TEXTS: u32 = 12;
 
 /** The longest text in bytes, and the longest uid. */
 export const LONGEST_TEXT: u32 = 253;
@@ -140,8 +140,7 @@ function readWorkload(workload: Workload): Ascii {
   if (addresses > MOST_ADDRESSES) return 'has more than 16 addresses';
   for (let i: u32 = 0; i < TEXTS; i++) {
     const text = workload.text(i);
-    // A version may be of any size: a long one is not kept.
-    if (i != VERSION && text.size > (i == UID ? LONGEST_UID : LONGEST_TEXT)) return 'has a text that is too long';
+    if (text.size > (i == UID ? LONGEST_UID : LONGEST_TEXT)) return 'has a text that is too long';
     if (faultOfText(text.at, text.end()) != SOUND) return 'has a text that is not UTF-8, or has control characters';
   }
   const domain = workload.text(TRUST_DOMAIN);

@@ -177,7 +177,7 @@ export interface CoverageResult {
 
 /** Runs the targets on builds with counters: what of assembly/wire the inputs reach. With `keeps`, the corpus grows. */
 export function cover(instrumented: InstrumentedBuilds, options: Options & { keeps?: boolean }): CoverageResult {
-  const { inputs, seed, keeps } = options;
+  const { inputs, seed, keeps, only } = options;
   const builds = {
     module: new WebAssembly.Module(instrumented.module.bytes as BufferSource),
     codecs: new WebAssembly.Module(instrumented.codecs.bytes as BufferSource),
@@ -185,7 +185,7 @@ export function cover(instrumented: InstrumentedBuilds, options: Options & { kee
   const all = new Coverage();
   all.add(instrumented.module, 'assembly/wire/');
   all.add(instrumented.codecs, 'assembly/wire/');
-  for (const { target, share } of newTargets(builds)) {
+  for (const { target, share } of newTargets(builds).filter(({ target }) => !only || target.name === only)) {
     const own = new Coverage();
     const corpus = readCorpus(target.name);
     const kept: Uint8Array[] = [];

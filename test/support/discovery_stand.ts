@@ -31,6 +31,8 @@ export interface DiscoveryStandOptions extends EnvoyOptions {
   node?: Json;
   clusters?: Record<string, Cluster>;
   answer?: Answering;
+  /** Changes the bootstrap configuration before Envoy starts; the folder goes with the stand. */
+  change?: (config: Json, folder: string) => void;
 }
 
 /** The cluster that the module asks, unless told otherwise. */
@@ -275,5 +277,6 @@ function configuration(options: DiscoveryStandOptions, files: ConfigFiles, app: 
   } else config.static_resources.clusters.push(...clusterOf(cluster, server));
   if (ecds) files.write('ecds', [{ ...ecds, name: EXTENSION }]);
   if (bootstrap) config.bootstrap_extensions = [bootstrap];
+  options.change?.(config, files.folder);
   return config;
 }

