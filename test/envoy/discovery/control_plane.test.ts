@@ -10,6 +10,9 @@ import { ALL_KNOWN, BOTH, DiscoveryStand } from '../../support/discovery_stand.t
 
 const NEWCOMER = { uid: 'late', name: 'late', addresses: ['127.0.0.7'] };
 
+/** Goes while the control plane is away. */
+const GONE = { uid: 'gone', name: 'gone', addresses: ['127.0.0.8'] };
+
 /** Envoy asks after a silent connection, and ends it where nobody answers. */
 const KEEPALIVE = { interval: '1s', timeout: '1s' };
 
@@ -21,24 +24,26 @@ async function expectNewcomer(stand: DiscoveryStand): Promise<void> {
   });
 }
 
-describe.each(OLDEST_AND_NEWEST)('a control plane, on Envoy %s', (_, version) => {
+describe.concurrent.each(OLDEST_AND_NEWEST)('a control plane, on Envoy %s', (_, version) => {
   test('that stops and starts again: the proxy says what it has, and hears only what it missed', async () => {
-    await using stand = await DiscoveryStand.start({ version, workers: 2 });
+    const workloads = [CLIENT, SERVER, GONE];
+    await using stand = await DiscoveryStand.start({ version, workers: 2, workloads });
     await stand.untilKnown();
     const traffic = stand.traffic();
     stand.server.stop();
     await stand.untilMetric('discovery_connected', 0);
     await sleep(1_500);
     expect(await stand.metric('discovery_failures')).toBeGreaterThan(0);
-    expect(await stand.metric('discovery_workloads'), 'what is known is kept').toBe(2);
-    // While nobody listens, a pod is gone.
-    stand.server.set({ ...NEWCOMER, uid: 'short-lived' });
-    stand.server.remove('short-lived');
+    const whoWas = async () => (await stand.names({ from: GONE.addresses[0] }))[0];
+    expect(await whoWas(), 'what is known is kept').toBe(GONE.name);
+    expect(await stand.metric('discovery_workloads')).toBe(3);
+    stand.server.remove(GONE.uid);
     await stand.server.restart();
     await stand.untilStreams(1);
+    await stand.until('who is gone is forgotten', async () => (await whoWas()) === undefined);
     expect(Object.keys(await traffic.stop())).toEqual([ALL_KNOWN]);
     const [first] = stand.server.open[0].requests;
-    expect(Object.keys(first.initialResourceVersions).sort()).toEqual([CLIENT.uid, SERVER.uid].sort());
+    expect(Object.keys(first.initialResourceVersions).sort()).toEqual([CLIENT.uid, GONE.uid, SERVER.uid].sort());
     expect(first.node, 'it says again who it is').toBeDefined();
     await expectNewcomer(stand);
     expect(stand.server.overlap()).toBeLessThan(MOMENT);
@@ -98,7 +103,7 @@ describe.each(OLDEST_AND_NEWEST)('a control plane, on Envoy %s', (_, version) =>
   });
 });
 
-describe('a control plane', () => {
+describe.concurrent('a control plane', () => {
   test('that sends garbage is told which resource it was; the others count', async () => {
     await using stand = await DiscoveryStand.start();
     await stand.untilKnown();

@@ -7,12 +7,14 @@ import {
   anotherBuild,
   BY_ADDRESS,
   bootstrapService,
+  CLIENT,
   filter,
   generation,
   LONGER_THAN_ANY_SEARCH,
   listening,
   MOMENT,
   OLDEST_AND_NEWEST,
+  SERVER,
   TAKES_FIRST_VM_LATE,
 } from '../../support/discovery.ts';
 import { ALL_KNOWN, BOTH, DiscoveryStand } from '../../support/discovery_stand.ts';
@@ -31,7 +33,7 @@ async function expectOneLiveStream(stand: DiscoveryStand): Promise<void> {
   expect(stand.server.open).toHaveLength(1);
 }
 
-describe.each(OLDEST_AND_NEWEST)('under traffic, on Envoy %s', (_, version) => {
+describe.concurrent.each(OLDEST_AND_NEWEST)('under traffic, on Envoy %s', (_, version) => {
   test('listener updates in a row, each with another configuration', async () => {
     await using stand = await DiscoveryStand.start({
       version,
@@ -77,9 +79,32 @@ describe.each(OLDEST_AND_NEWEST)('under traffic, on Envoy %s', (_, version) => {
     expect(Object.keys(await traffic.stop())).toEqual([ALL_KNOWN]);
     await expectOneLiveStream(stand);
   });
+
+  test('another build takes over while the control plane is away; what went meanwhile is forgotten', async () => {
+    const from = '127.0.0.8';
+    const gone = { uid: 'gone', name: 'gone', addresses: [from] };
+    await using stand = await DiscoveryStand.start({
+      version,
+      workers: 2,
+      ecds: filter(BY_ADDRESS),
+      workloads: [CLIENT, SERVER, gone],
+    });
+    await stand.until('it is known', async () => (await stand.names({ from }))[0] === gone.name);
+    const traffic = stand.traffic();
+    stand.server.stop();
+    await stand.setExtension(filter(BY_ADDRESS, { module: anotherBuild(stand.file('second.wasm'), 'second') }));
+    await sleep(LONGER_THAN_ANY_SEARCH);
+    expect(await stand.names({ from })).toEqual([gone.name, SERVER.name]);
+    stand.server.remove(gone.uid);
+    await stand.server.restart();
+    await stand.untilStreams(1);
+    await stand.until('it is forgotten', async () => (await stand.names({ from }))[0] === undefined);
+    expect(Object.keys(await traffic.stop())).toEqual([ALL_KNOWN]);
+    await expectOneLiveStream(stand);
+  });
 });
 
-test.each(TAKES_FIRST_VM_LATE)(
+test.concurrent.each(TAKES_FIRST_VM_LATE)(
   'the filter comes only later, goes, and comes again, on Envoy %s',
   async (_, version) => {
     const busy = { ...listening('busy', filter({})), filters: [] };
@@ -106,7 +131,7 @@ test.each(TAKES_FIRST_VM_LATE)(
   },
 );
 
-test('a listener of which only something else changes keeps the stream', async () => {
+test.concurrent('a listener of which only something else changes keeps the stream', async () => {
   await using stand = await DiscoveryStand.start({ workers: 2, lds: true, drainSeconds: 1 });
   await stand.untilKnown();
   const [stream] = stand.server.streams;
