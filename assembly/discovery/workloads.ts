@@ -111,8 +111,9 @@ export function forgetUnseen(source: Source, holdings: Holdings): void {
     while (holding) {
       const next = changetype<Holding | null>(holding.next);
       if (holding.seen != source.connection) {
+        const workloads = holdings.workloads;
         drop(holdings, holding);
-        metrics.count(table.DISCOVERY_REMOVALS);
+        if (holdings.workloads < workloads) metrics.count(table.DISCOVERY_REMOVALS);
       }
       holding = next;
     }

@@ -273,6 +273,7 @@ function everything() {
     publish_fields: ['NAME', 'LABELS.app.kubernetes.io/name'],
     max_header_size: 65536,
     max_peer_cache_size: 0,
+    workload_discovery: { cluster: 'workloads' },
   };
 }
 
@@ -310,6 +311,7 @@ test('the JSON Schema says the same as the module', () => {
     { upstream_discovery: [{ upstream_filter_state: { peer_metadata_key: null } }, {}, { workload_discovery: {} }] },
     { upstream_discovery: [{ upstream_filter_state: { key: '' } }] },
     { upstream_discovery: [{ workload_discovery: { a: 1 } }] },
+    ...['', 'x'.repeat(120), 'x'.repeat(121), null, 5].map((cluster) => ({ workload_discovery: { cluster } })),
     { upstream_propagation: [{ upstream_filter_state: {} }, {}] },
     { downstream_discovery: [{ istio_headers: { skip_external_clusters: true } }] },
     { shared_with_upstream: true },

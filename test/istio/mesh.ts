@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path';
 import getPort from 'get-port';
 import { parse, stringify } from 'yaml';
 import { envoyBinary, ROOT } from '../../testkit/envoy/binary.ts';
+import { type Authority, spiffe } from '../../testkit/envoy/certificates.ts';
 import { Daemon, program } from './programs.ts';
 
 /** A Kubernetes resource. */
@@ -16,16 +17,24 @@ export type Resource = any;
 /** What istiod must leave out for an Envoy that is not Istio's. */
 const VALUES = parse(readFileSync(join(ROOT, 'envoy/istio/istiod-values.yaml'), 'utf8'));
 
+/** Where an agent gets its configuration. */
+export interface XdsServer extends AsyncDisposable {
+  readonly address: string;
+}
+
 /** Istio's discovery server, with resources. */
-export class Istiod implements AsyncDisposable {
+export class Istiod implements XdsServer {
   private constructor(
     private readonly daemon: Daemon,
     readonly address: string,
   ) {}
 
-  static async start(resources: Resource[]): Promise<Istiod> {
+  static async start(
+    resources: Resource[],
+    { args = [], env = {} }: { args?: string[]; env?: Record<string, string> } = {},
+  ): Promise<Istiod> {
     const input = resources.map((each) => stringify(each)).join('\n---\n');
-    const daemon = Daemon.start('istiod', program('istiod'), [], { input, env: VALUES.pilot.env });
+    const daemon = Daemon.start('istiod', program('istiod'), args, { input, env: { ...VALUES.pilot.env, ...env } });
     try {
       const address = await daemon.until('it serves', () => /^127\.0\.0\.1:\d+$/m.exec(daemon.log())?.[0]);
       return new Istiod(daemon, address);
@@ -33,6 +42,17 @@ export class Istiod implements AsyncDisposable {
       await daemon[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /** An address that it says with this word before it. */
+  said(word: string): string {
+    const address = new RegExp(`^${word} (\\S+)$`, 'm').exec(this.log())?.[1];
+    if (!address) throw new Error(`istiod did not say \`${word}\``);
+    return address;
+  }
+
+  log(): string {
+    return this.daemon.log();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -82,6 +102,14 @@ export function endpointsOf(service: Resource, pod: Resource): Resource {
   };
 }
 
+export interface SidecarOptions {
+  /** Whether to wait until Envoy is ready, and not only until it is there. */
+  ready?: boolean;
+  role?: 'sidecar' | 'router';
+  /** Who issues the certificate that the agent has for its workload; without this it has none. */
+  authority?: Authority;
+}
+
 /** A pod's sidecar, or a gateway (the role `router`): Istio's own agent, which starts a stock Envoy. */
 export class Sidecar implements AsyncDisposable {
   private constructor(
@@ -91,7 +119,11 @@ export class Sidecar implements AsyncDisposable {
   ) {}
 
   /** Starts it, and waits until the Envoy is ready, or is at least there. */
-  static async start(pod: Resource, istiod: Istiod, { ready = true, role = 'sidecar' } = {}): Promise<Sidecar> {
+  static async start(
+    pod: Resource,
+    istiod: XdsServer,
+    { ready = true, role = 'sidecar', authority }: SidecarOptions = {},
+  ): Promise<Sidecar> {
     const folder = mkdtempSync(join(tmpdir(), 'sidecar-'));
     const [adminPort, statusPort, envoyStatus, prometheus] = [await port(), await port(), await port(), await port()];
     const write = (path: string, text: string) => {
@@ -102,6 +134,19 @@ export class Sidecar implements AsyncDisposable {
     const lines = (all: object = {}) => Object.entries(all).map(([key, value]) => `${key}=${JSON.stringify(value)}\n`);
     write('etc/istio/pod/labels', lines(pod.metadata.labels).join(''));
     write('etc/istio/pod/annotations', lines(pod.metadata.annotations).join(''));
+    // Files that an agent takes in place of what a certificate authority would give it.
+    if (authority) {
+      const { chain, key } = authority.issue(
+        'agent',
+        {
+          uris: [spiffe(pod.metadata.namespace, pod.spec.serviceAccountName)],
+        },
+        folder,
+      );
+      write('etc/certs/cert-chain.pem', readFileSync(chain, 'utf8'));
+      write('etc/certs/key.pem', readFileSync(key, 'utf8'));
+      write('etc/certs/root-cert.pem', readFileSync(authority.root, 'utf8'));
+    }
     const workload = pod.metadata.name.replace(/-[^-]*$/, '');
     const env: Record<string, string> = {
       POD_NAME: pod.metadata.name,

@@ -6,7 +6,16 @@ import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 import { ROOT } from '../../testkit/envoy/binary.ts';
 import { App, Headers } from '../../testkit/http.ts';
-import { endpointsOf, Istiod, podAddresses, podOf, type Resource, Sidecar } from './mesh.ts';
+import {
+  endpointsOf,
+  Istiod,
+  podAddresses,
+  podOf,
+  type Resource,
+  Sidecar,
+  type SidecarOptions,
+  type XdsServer,
+} from './mesh.ts';
 
 /** The resources of a file under envoy/istio. */
 export function shippedResources(file: string): Resource[] {
@@ -29,6 +38,11 @@ export interface Exchange {
   serverSaw: Headers | undefined;
 }
 
+export interface MeshOptions extends SidecarOptions {
+  /** Another istiod, such as one of a cluster that changes. */
+  istiod?: (resources: Resource[]) => Promise<XdsServer>;
+}
+
 /**
  * The two workloads of workloads.yaml, each an Istio agent with a stock Envoy, under an istiod with these resources. There
  * is no cluster that would run them: the test makes pods of the Deployments, and is the application itself.
@@ -39,12 +53,14 @@ export class MeshStand implements AsyncDisposable {
     readonly reviews: Sidecar,
     private readonly app: App,
     private readonly client: string,
-    readonly istiod: Istiod,
+    /** The address of reviews' pod. */
+    readonly server: string,
+    readonly istiod: XdsServer,
     /** What must be stopped, in this order. */
     private readonly running: AsyncDisposable[],
   ) {}
 
-  static async start(resources: Resource[], options: { ready?: boolean } = {}): Promise<MeshStand> {
+  static async start(resources: Resource[], options: MeshOptions = {}): Promise<MeshStand> {
     const workloads = shippedResources('workloads.yaml');
     const find = (kind: string, app: string) =>
       workloads.find((each) => each.kind === kind && each.metadata.name.startsWith(app));
@@ -60,8 +76,9 @@ export class MeshStand implements AsyncDisposable {
     };
     try {
       const app = keep(await App.start());
+      const startIstiod: (all: Resource[]) => Promise<XdsServer> = options.istiod ?? Istiod.start;
       const istiod = keep(
-        await Istiod.start([
+        await startIstiod([
           ...others,
           productpage,
           reviews,
@@ -72,23 +89,35 @@ export class MeshStand implements AsyncDisposable {
       );
       const first = keep(await Sidecar.start(productpage, istiod, options));
       const second = keep(await Sidecar.start(reviews, istiod, options));
-      return new MeshStand(first, second, app, client, istiod, running);
+      return new MeshStand(first, second, app, client, server, istiod, running);
     } catch (error) {
       await stopAll(running);
       throw error;
     }
   }
 
-  /** productpage's application sends a request to reviews, through both sidecars. */
-  exchange(path: string, headers: Record<string, string> = {}): Promise<Exchange> {
+  /** productpage's application sends a request to reviews, through both sidecars; or to another service. */
+  exchange(path: string, headers: Record<string, string> = {}, service = 'reviews'): Promise<Exchange> {
     const before = this.app.seen.length;
     return new Promise((resolve, reject) => {
-      const options = { host: this.client, port: PORT, path, headers: { host: `reviews:${PORT}`, ...headers } };
+      const options = { host: this.client, port: PORT, path, headers: { host: `${service}:${PORT}`, ...headers } };
       request({ ...options, agent: false }, (response) => {
         response.resume().on('end', () => {
           const clientSaw = new Headers(response.rawHeaders);
           resolve({ status: response.statusCode!, clientSaw, serverSaw: this.app.seen[before]?.headers });
         });
+      })
+        .on('error', reject)
+        .end();
+    });
+  }
+
+  /** A pod that has no sidecar sends a request to reviews' sidecar. */
+  visit(path: string, from: string, headers: Record<string, string> = {}): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const options = { host: this.server, port: POD_PORT, localAddress: from, path, headers, agent: false };
+      request(options, (response) => {
+        response.resume().on('end', () => resolve(response.statusCode!));
       })
         .on('error', reject)
         .end();

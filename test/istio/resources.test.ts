@@ -14,7 +14,7 @@ import { program, type Result, run } from './programs.ts';
 
 const files = readdirSync(join(ROOT, 'envoy/istio'), { recursive: true, encoding: 'utf8' })
   // Values of a chart are no resources.
-  .filter((file) => file.endsWith('.yaml') && file !== 'istiod-values.yaml')
+  .filter((file) => file.endsWith('.yaml') && !file.endsWith('istiod-values.yaml'))
   .sort();
 
 function validate(text: string): Promise<Result> {
@@ -57,6 +57,14 @@ const mistakes: Record<string, [string | RegExp, string, RegExp][]> = {
   'other-ways/file.yaml': [['operation: INSERT_FIRST', 'operation: FIRST', /Unsupported value: "FIRST"/]],
   'telemetry/telemetry.yaml': [['- name: peers', '- nam: peers', /providers\[0\].name/]],
   'telemetry/mesh-config.yaml': [['logFormat:', 'format:', /unknown field "format"/]],
+  'workload-discovery/cluster.yaml': [
+    ['UpstreamTlsContext', 'UpstreamTlsContxt', /could not resolve Any/],
+    ['applyTo: CLUSTER', 'applyTo: CLUSTERS', /Unsupported value: "CLUSTERS"/],
+  ],
+  'workload-discovery/wasmplugin.yaml': [
+    ['mode: CLIENT', 'mode: CLIENTS', /Unsupported value: "CLIENTS"/],
+    ['pluginConfig:', 'pluginConf:', /unknown fields \[spec.pluginConf\]/],
+  ],
 };
 
 test('`make push` writes them with the image and its digest', async () => {
@@ -101,10 +109,13 @@ describe("Istio's own validation", () => {
   });
 });
 
-/** What Envoy gets to see of an EnvoyFilter: its HTTP filters, in order, and its access logs. */
-function partsOf(filter: Resource): { filters: Resource[]; accessLogs: Resource[] } {
-  const patches = filter.spec.configPatches.map((each: Resource) => each.patch.value);
+/** What Envoy gets to see of an EnvoyFilter: its HTTP filters, in order, its access logs, and its clusters. */
+function partsOf(filter: Resource): { filters: Resource[]; accessLogs: Resource[]; clusters: Resource[] } {
+  const all = filter.spec.configPatches;
+  const isCluster = (each: Resource) => each.applyTo === 'CLUSTER' && each.patch.operation === 'ADD';
+  const patches = all.filter((each: Resource) => !isCluster(each)).map((each: Resource) => each.patch.value);
   return {
+    clusters: all.filter(isCluster).map((each: Resource) => each.patch.value),
     // An extension configuration is a filter's configuration with a name, too.
     filters: patches.filter((each: Resource) => each.name),
     accessLogs: patches
@@ -115,7 +126,7 @@ function partsOf(filter: Resource): { filters: Resource[]; accessLogs: Resource[
 }
 
 /** A configuration with them. The module is the one that was built: Istio's agent writes such a path in place of a URL. */
-function bootstrapWith({ filters, accessLogs }: ReturnType<typeof partsOf>): Bootstrap {
+function bootstrapWith({ filters, accessLogs, clusters }: ReturnType<typeof partsOf>): Bootstrap {
   const http_filters: Resource[] = structuredClone(filters);
   for (const { typed_config } of http_filters) {
     if (typed_config?.config?.vm_config) typed_config.config.vm_config.code = { local: { filename: MODULE } };
@@ -131,16 +142,17 @@ function bootstrapWith({ filters, accessLogs }: ReturnType<typeof partsOf>): Boo
     http_filters: [...http_filters.filter((each) => !routers.includes(each)), router],
     access_log: accessLogs,
   };
-  const xds = {
-    name: 'xds',
+  const cluster = (name: string) => ({
+    name,
     type: 'STATIC',
-    load_assignment: { cluster_name: 'xds', endpoints: [{ lb_endpoints: [{ endpoint: { address: localPort(1) } }] }] },
-  };
+    load_assignment: { cluster_name: name, endpoints: [{ lb_endpoints: [{ endpoint: { address: localPort(1) } }] }] },
+  });
   return {
     node: { id: 'test-node', cluster: 'test-cluster' },
     dynamic_resources: { ads_config: { api_type: 'GRPC', grpc_services: [{ envoy_grpc: { cluster_name: 'xds' } }] } },
     static_resources: {
-      clusters: [xds],
+      // The agent's certificates come by the second of these.
+      clusters: [cluster('xds'), cluster('sds-grpc'), ...clusters],
       listeners: [
         { name: 'http', address: anyPort(), filter_chains: [{ filters: [{ name: 'http', typed_config: manager }] }] },
       ],
@@ -153,12 +165,18 @@ describe('a real Envoy', () => {
 
   test('there are EnvoyFilters', () => {
     const others = ['other-ways/ecds.yaml', 'other-ways/file.yaml'];
-    expect(filters).toEqual(['access-log.yaml', 'bridge.yaml', ...others, 'upstream.yaml']);
+    expect(filters).toEqual([
+      'access-log.yaml',
+      'bridge.yaml',
+      ...others,
+      'upstream.yaml',
+      'workload-discovery/cluster.yaml',
+    ]);
   });
 
   test.each(filters)('takes what %s adds', async (file) => {
     const parts = partsOf(shippedResource(file));
-    expect(parts.filters.length + parts.accessLogs.length).toBeGreaterThan(0);
+    expect(Object.values(parts).flat().length).toBeGreaterThan(0);
     const { valid, log } = await envoyValidate(bootstrapWith(parts));
     expect(valid, log).toBe(true);
   });
@@ -173,6 +191,8 @@ describe('a real Envoy', () => {
     ['other-ways/ecds.yaml', 'root_id:', 'rootid:', /rootid/],
     ['other-ways/ecds.yaml', 'config_source:', 'config_sorce:', /config_sorce/],
     ['other-ways/file.yaml', 'dialect: istio', 'dialet: istio', /configuration refused/],
+    ['workload-discovery/cluster.yaml', 'connection_keepalive:', 'connection_keepaliv:', /connection_keepaliv/],
+    ['workload-discovery/cluster.yaml', 'san_type: DNS', 'san_type: HOST', /unknown enum value: 'HOST'/],
   ];
   test.each(broken)('refuses what %s adds, with %s changed to %s', async (file, right, wrong, reason) => {
     const text = stringify(shippedResource(file), { lineWidth: 0, aliasDuplicateObjects: false });

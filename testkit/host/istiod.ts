@@ -16,6 +16,14 @@ export interface Conversation {
   requests: DiscoveryRequest[];
 }
 
+/** Who wants to know what is said. */
+export interface Listener {
+  /** A stream began with this request. */
+  began(request: DiscoveryRequest): void;
+  /** This goes to the stream. */
+  sent(message: Buffer): void;
+}
+
 /** A control plane for the Node host: it serves workloads as istiod does, and what a test puts into its mouth. */
 export class Istiod implements GrpcServer {
   isUp = true;
@@ -27,6 +35,7 @@ export class Istiod implements GrpcServer {
   attempts = 0;
   /** How many resources it puts into one response. */
   batch = 1000;
+  listener: Listener | undefined;
   /** All streams that there ever were. */
   readonly conversations: Conversation[] = [];
   /** What it serves, by the names of the resources. */
@@ -91,7 +100,7 @@ export class Istiod implements GrpcServer {
 
   /** Sends bytes to all who listen. */
   pushBytes(message: Buffer): void {
-    for (const stream of this.open) stream.send(message);
+    for (const stream of this.open) this.send(stream, message);
   }
 
   /** Ends all streams, with a status of gRPC. */
@@ -108,6 +117,7 @@ export class Istiod implements GrpcServer {
     if (!requests) throw new Error('a message of a stream that never began');
     const request = readRequest(message);
     requests.push(request);
+    if (requests.length === 1) this.listener?.began(request);
     if (requests.length === 1 && this.answers)
       this.answer(stream, this.ignoresVersions ? {} : request.initialResourceVersions);
   }
@@ -120,7 +130,12 @@ export class Istiod implements GrpcServer {
     const removed = Object.keys(has).filter((name) => !this.resources.has(name));
     for (let at = 0; at === 0 || at < news.length; at += this.batch) {
       const resources = news.slice(at, at + this.batch);
-      stream.send(response({ resources, removed: at === 0 ? removed : [], nonce: `nonce-${++this.nonce}` }));
+      this.send(stream, response({ resources, removed: at === 0 ? removed : [], nonce: `nonce-${++this.nonce}` }));
     }
+  }
+
+  private send(stream: GrpcStream, message: Buffer): void {
+    this.listener?.sent(message);
+    stream.send(message);
   }
 }

@@ -30,11 +30,15 @@ export class Refused extends Error {
   }
 }
 
-interface Field {
+/** A field of a message. */
+export interface Field {
   number: number;
   type: number;
   /** Whether a varint is anything but 0. */
   isSet: boolean;
+  /** A varint, as far as a double holds it; its lower 32 bits. */
+  value: number;
+  low: number;
   content: Uint8Array;
 }
 
@@ -49,16 +53,17 @@ export function fieldsOf(bytes: Uint8Array, depth: number): Field[] {
   const groups: number[] = [];
   let at = 0;
 
-  const varint = (most: number): { value: number; isSet: boolean } => {
-    let [value, isSet] = [0, false];
+  const varint = (most: number): { value: number; low: number; isSet: boolean } => {
+    let [value, low, isSet] = [0, 0, false];
     for (let i = 0; ; i++) {
       if (at >= bytes.length) throw new Refused('malformed');
       if (i === most) throw new Refused('number too long');
       const byte = bytes[at++];
       if (i === 9 && byte > 1) throw new Refused('number too long');
       value += (byte & 0x7f) * 2 ** (7 * i);
+      if (i < 5) low = (low | ((byte & 0x7f) << (7 * i))) >>> 0;
       if (byte & 0x7f) isSet = true;
-      if (byte < 0x80) return { value, isSet };
+      if (byte < 0x80) return { value, low, isSet };
     }
   };
 
@@ -76,8 +81,8 @@ export function fieldsOf(bytes: Uint8Array, depth: number): Field[] {
       if (groups.pop() !== number) throw new Refused('malformed');
       continue;
     }
-    const field: Field = { number, type, isSet: false, content: NOTHING };
-    if (type === VARINT) field.isSet = varint(10).isSet;
+    const field: Field = { number, type, isSet: false, value: 0, low: 0, content: NOTHING };
+    if (type === VARINT) Object.assign(field, varint(10));
     else {
       if (type !== LENGTH && type !== FIXED64 && type !== FIXED32) throw new Refused('malformed');
       const size = type === LENGTH ? varint(5).value : type === FIXED64 ? 8 : 4;
