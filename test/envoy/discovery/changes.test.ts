@@ -8,8 +8,8 @@ import { DiscoveryStand } from '../../support/discovery_stand.ts';
 
 /** Pods come, go and change: the first request after the proxy acknowledged it, and a second, knows. */
 
-/** Workers keep an answer for a second. */
-const KEPT = 1_050;
+/** Workers keep an answer for a second, and a busy machine is late. */
+const KEPT = 1_200;
 
 describe.concurrent.each(OLDEST_AND_NEWEST)('pods, on Envoy %s', (_, version) => {
   let stand: DiscoveryStand;
