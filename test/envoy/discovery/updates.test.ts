@@ -24,6 +24,9 @@ import { ALL_KNOWN, BOTH, DiscoveryStand } from '../../support/discovery_stand.t
 /** Longer than old listeners go on: `drainSeconds` below. */
 const DRAINED = 4_000;
 
+/** Builds of the same version that follow each other sooner do not find out who is on the main thread: a worker asks. */
+const APART = 2_500;
+
 /** Whether there is one stream, there were never two at once, and what is new still arrives. */
 async function expectOneLiveStream(stand: DiscoveryStand): Promise<void> {
   await stand.untilStreams(1);
@@ -72,11 +75,14 @@ describe.concurrent.each(OLDEST_AND_NEWEST)('under traffic, on Envoy %s', (_, ve
     await stand.untilKnown();
     const traffic = stand.traffic();
     for (const build of ['second', 'third']) {
+      await sleep(APART);
       const module = anotherBuild(stand.file(`${build}.wasm`), build);
       await stand.setExtension(filter(BY_ADDRESS, { module }));
       await sleep(LONGER_THAN_ANY_SEARCH);
     }
     expect(Object.keys(await traffic.stop())).toEqual([ALL_KNOWN]);
+    expect(await stand.metric('discovery_on_worker'), 'each was found on the main thread').toBe(0);
+    expect(stand.server.streams).toHaveLength(3);
     await expectOneLiveStream(stand);
   });
 
