@@ -122,6 +122,22 @@ describe.concurrent('a control plane', () => {
     await stand.until('the update counts', async () => (await stand.names({ from: '127.0.0.7' }))[0] === 'later');
   });
 
+  test('that ends each stream after it has answered is asked again, no more than once a second', async () => {
+    await using stand = await DiscoveryStand.start();
+    await stand.untilKnown();
+    const { server } = stand;
+    const begin = performance.now();
+    const end = begin + 8_000;
+    while (performance.now() < end) {
+      if (server.settled) server.open[0].end(0, '');
+      await sleep(20);
+    }
+    expect(server.streams.length, 'it comes again').toBeGreaterThan(3);
+    expect(server.streams.length).toBeLessThan(11);
+    expect(await stand.names()).toEqual(BOTH);
+    await expectNewcomer(stand);
+  });
+
   test('that turns the proxy away is asked again, less and less often', async () => {
     await using stand = await DiscoveryStand.start();
     await stand.untilKnown();
