@@ -25,6 +25,8 @@ export interface ClusterOptions {
   authority?: Authority;
   /** That port; any unless told. */
   securePort?: number;
+  /** How long istiod's connections live, such as `2s`; without an end unless told. */
+  age?: string;
   /** More of istiod's environment than the shipped values. */
   env?: Record<string, string>;
 }
@@ -54,9 +56,9 @@ export class Cluster implements XdsServer {
 
   /** Starts istiod, at the addresses that it had before. */
   async startIstiod(): Promise<void> {
-    const { authority, securePort = 0 } = this.options;
+    const { authority, securePort = 0, age = '0s' } = this.options;
     const args = this.address ? ['-xds', this.address] : [];
-    args.push('-secure', this.secure || `127.0.0.1:${securePort}`);
+    args.push('-age', age, '-secure', this.secure || `127.0.0.1:${securePort}`);
     if (authority) {
       const { chain, key } = authority.issue('istiod', { hosts: ['istiod.istio-system.svc'] });
       args.push('-certificate', chain, '-key', key, '-root', authority.root);
