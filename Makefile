@@ -67,7 +67,7 @@ flood: packages $(BUILT) ## What a flood of new peers costs, and one of collidin
 	@$(BIN)/tsx bench/flood.ts $(call flag,rounds,ROUNDS) $(call flag,streams,STREAMS)
 
 .PHONY: bench
-bench: system-bench packages envoy $(BUILT) build/bench/empty.wasm build/bench/floor.wasm ## What it costs, beside other ways to do the same
+bench: system-bench packages envoy $(BUILT) build/bench/empty.wasm build/bench/floor.wasm build/bench/lookups.wasm ## What it costs, beside other ways to do the same
 ##   ROUNDS=n         how many rounds
 ##   REQUESTS=n       how many requests of each contender in each round
 ##   CASES=name,name  only these, such as inbound,outbound
@@ -203,6 +203,12 @@ build/metadata_exchange.debug.wasm: $(SOURCES) | packages
 build/bench/%.wasm: bench/competitors/%/index.ts bench/competitors/asconfig.json | packages
 	@echo "==> building $@"
 	@$(BIN)/asc $< --config bench/competitors/asconfig.json --outFile $@
+
+# What measures lookups reads the store by the module's own functions.
+build/bench/lookups.wasm: bench/lookups/index.ts $(SOURCES) | packages
+	@echo "==> building $@"
+	@mkdir -p $(@D)
+	@tools/asc $< --config bench/competitors/asconfig.json --outFile $@
 
 # The codecs of assembly/wire, with an entry of their own, for the unit tests.
 build/codecs.wasm: test/unit/codecs.ts $(SOURCES) | packages

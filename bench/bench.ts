@@ -7,6 +7,7 @@ import { pinnedVersion, ROOT } from '../testkit/envoy/binary.ts';
 import { number, readFlags, text, toggle } from '../testkit/flags.ts';
 import { CASES } from './cases.ts';
 import { ALWAYS, type Contender, contenders } from './contenders.ts';
+import { discovery, SIZES } from './discovery.ts';
 import { BOOTS, footprints } from './footprint.ts';
 import { inbound, LoadStand, outbound } from './load_stand.ts';
 import { measure } from './measure.ts';
@@ -34,7 +35,7 @@ const { rounds: ROUNDS, requests: REQUESTS } = flags;
 /** V8 runs a module as it was loaded, and compiles again, better, what it has run often enough: this often will do. */
 const WARM_UP = 60_000;
 const FOLDER = join(ROOT, 'build/bench');
-const ALL_CASES = [...CASES.map(({ name }) => name), 'streams', 'footprint'];
+const ALL_CASES = [...CASES.map(({ name }) => name), 'streams', 'footprint', 'discovery'];
 const WANTED = flags.cases?.split(',') ?? ALL_CASES;
 
 const isTerminal = process.stdout.isTTY;
@@ -121,6 +122,7 @@ async function main(): Promise<void> {
     requests: REQUESTS,
     cases: await measureCases(all),
     footprints: [],
+    discovery: [],
   };
   if (WANTED.includes('streams')) results.cases.push(...(await measureStreams(all)));
   if (WANTED.includes('footprint')) {
@@ -128,6 +130,12 @@ async function main(): Promise<void> {
       ({ name, wasm, isNamed }) => wasm && !isNamed && !['floor', 'again', 'lists', 'bridge'].includes(name),
     );
     results.footprints = await footprints(modules, progress('size, start and memory', BOOTS));
+    done();
+  }
+  for (const count of WANTED.includes('discovery') ? SIZES : []) {
+    const say = progress(`discovery, ${count} workloads`, 1);
+    say(0);
+    results.discovery.push(await discovery(count));
     done();
   }
   writeFileSync(join(FOLDER, 'results.json'), `${JSON.stringify(results, null, 2)}\n`);

@@ -125,18 +125,16 @@ async function change(server: WorkloadServer, count: number, seconds: number): P
   return changed;
 }
 
-/** What so many workloads cost. `say` hears of each phase. */
-export async function discovery(count: number, say: (what: string) => void): Promise<DiscoveryRow> {
+/** What so many workloads cost. */
+export async function discovery(count: number): Promise<DiscoveryRow> {
   await using server = await WorkloadServer.start({ perResponse: PER_RESPONSE });
   const envoy = await start(server);
   try {
     await envoy.until('the control plane has a stream', () => server.open.length === 1);
-    say('nothing comes');
     const quietLoop = await phase(envoy);
     const pods = Array.from({ length: count }, (_, i) => pod(i));
     const memoryBefore = memoryOf(envoy.pid).anonymous;
     const timeBefore = mainThread(envoy);
-    say('the list comes');
     let loaded = 0;
     let memory = 0;
     const loadLoop = await phase(envoy, async () => {
@@ -145,14 +143,12 @@ export async function discovery(count: number, say: (what: string) => void): Pro
       loaded = (mainThread(envoy) - timeBefore) / count / 1000;
       memory = (memoryOf(envoy.pid).anonymous - memoryBefore) / count;
     });
-    say('1,000 change a second');
     let changed = 0;
     const changesLoop = await phase(envoy, async () => {
       const before = mainThread(envoy);
       const changes = await change(server, count, 10);
       changed = (mainThread(envoy) - before) / changes / 1000;
     });
-    say('lookups');
     const lookups: Record<string, number>[] = [];
     for (let i = 0; i < ROUNDS + 2; i++) {
       const { headers } = await send(await envoy.port('lookups'));
@@ -165,9 +161,4 @@ export async function discovery(count: number, say: (what: string) => void): Pro
   } finally {
     await envoy.stop();
   }
-}
-
-if (process.argv[1] === import.meta.filename) {
-  const size = Number(process.argv[2] ?? 1000);
-  console.log(await discovery(size, (what) => console.log(what)));
 }

@@ -5,6 +5,7 @@ import { init } from 'echarts';
 import { ROOT } from '../testkit/envoy/binary.ts';
 import { readFlags, toggle } from '../testkit/flags.ts';
 import { columns, markdown, type Rows } from '../testkit/tables.ts';
+import type { DiscoveryRow } from './discovery.ts';
 import type { Footprint } from './footprint.ts';
 import { AGAIN, type Comparison, type Cost, isEqual, NONE, OURS } from './statistics.ts';
 
@@ -27,6 +28,7 @@ export interface Results {
   requests: number;
   cases: MeasuredCase[];
   footprints: Footprint[];
+  discovery: DiscoveryRow[];
 }
 
 const us = (value: number) => value.toFixed(1);
@@ -93,6 +95,24 @@ function footprintTable({ footprints }: Results): Rows {
   return [['', 'module', 'start of a VM', 'memory a worker', 'over the empty filter'], ...rows];
 }
 
+/** What discovery takes, a column for each number of workloads. */
+function discoveryTable({ discovery }: Results): Rows {
+  const row = (name: string, cell: (of: DiscoveryRow) => string) => [name, ...discovery.map(cell)];
+  const milliseconds = (value: number) => `${(value / 1000).toFixed(1)} ms`;
+  const reads = (value: number, of: DiscoveryRow) => `${(value / of.header).toFixed(2)} ×`;
+  return [
+    ['workloads', ...discovery.map(({ workloads }) => workloads.toLocaleString('en'))],
+    row('memory of the proxy for each', ({ memory }) => `${memory.toFixed(0)} B`),
+    row('main thread, for each of the first list', ({ loaded }) => `${us(loaded)} µs`),
+    row('main thread, for each that changes later', ({ changed }) => `${us(changed)} µs`),
+    row('99.9 % of the workers’ loops take at most', ({ quietLoop }) => milliseconds(quietLoop)),
+    row('the same while the list comes', ({ loadLoop }) => milliseconds(loadLoop)),
+    row('the same while 1,000 a second change', ({ changesLoop }) => milliseconds(changesLoop)),
+    row('lookup of a workload that is known, × the read of a header', (of) => reads(of.found, of)),
+    row('lookup of an address that nobody has', (of) => reads(of.unknown, of)),
+  ];
+}
+
 /** A name at the left, and numbers. */
 const ALIGN = 'lrrrrr';
 
@@ -109,6 +129,9 @@ function sections(results: Results): Section[] {
     note: yardstick(measured),
   }));
   if (results.footprints.length > 0) found.push({ title: 'footprint', rows: footprintTable(results) });
+  if (results.discovery.length > 0) {
+    found.push({ title: 'workload discovery, two workers', rows: discoveryTable(results) });
+  }
   return found;
 }
 

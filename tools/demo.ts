@@ -7,6 +7,7 @@ import { Envoy } from '../testkit/envoy/process.ts';
 import { shipped, shippedIdentity } from '../testkit/envoy/shipped.ts';
 import { readFlags, toggle } from '../testkit/flags.ts';
 import { columns } from '../testkit/tables.ts';
+import { foundByAddress } from './demo_by_address.ts';
 
 /**
  * `make demo`: the sidecar pair of envoy/sidecar-pair on free ports; real requests; and what each side learned. What is
@@ -181,6 +182,21 @@ const show = (what: string, response: Response, count: number) => {
 show('both headers sent, both come back:', asked, 2);
 show('an id alone is answered by an id alone:', withId, 1);
 show('who says nothing is told nothing:', silent, 0);
+
+// Only Linux has more addresses of the machine itself than 127.0.0.1.
+if (process.platform === 'linux') {
+  print('', bold('Peers that have no sidecar, and say nothing: known by their addresses'), '');
+  const { addresses, client, server, server_identity } = await foundByAddress();
+  const isClient = check(client === 'productpage-v1', 'the client is known by its address');
+  const isServer = check(server === 'ratings-v1', 'the server is known by its address');
+  const rows = [
+    [dim('who'), dim('address'), dim('workload'), ''],
+    ['client', addresses[0], client ?? '(nobody)', isClient],
+    ['server', addresses[1], `${server ?? '(nobody)'}, ${server_identity}`, isServer],
+  ];
+  print(columns(rows).replaceAll(/^/gm, '    '));
+  print('', dim('    A proxy asked a control plane who has these addresses: envoy/workload-discovery'));
+}
 
 print(
   '',

@@ -3,7 +3,7 @@
 
 import { allocate, allocateFor, releaseAll } from '../memory/blocks';
 import { Entry, POOL_SIZE, Pool } from '../memory/pool';
-import { compare, Slice } from '../memory/slice';
+import { Slice } from '../memory/slice';
 
 /**
  * What the owner of a stream must know beside the records in shared data: which addresses a workload has, so that they go

@@ -3,10 +3,10 @@
 
 import { find, scopeOf } from '../../assembly/discovery/store';
 import { now } from '../../assembly/host/clock';
-import { type Message, replace } from '../../assembly/host/headers';
+import { Message, replace } from '../../assembly/host/headers';
 import { backTo, mark, startOver } from '../../assembly/memory/arena';
-import { type Slice, slice } from '../../assembly/memory/slice';
-import type { Text } from '../../assembly/memory/text';
+import { Slice, slice } from '../../assembly/memory/slice';
+import { Text } from '../../assembly/memory/text';
 import { readRecord } from '../../assembly/wire/record';
 import { newWorkload, writeStruct } from '../../assembly/wire/workload';
 

@@ -94,8 +94,6 @@ export interface DiscoveryOptions {
   perResponse?: number;
   /** Plain text unless told. */
   credentials?: ServerCredentials;
-  /** Any free one unless told. */
-  port?: number;
 }
 
 /** The server. It can be stopped and started again, and keeps its port, its workloads and what it saw. */
