@@ -79,6 +79,11 @@ export class Cluster implements XdsServer {
     this.running = undefined;
   }
 
+  /** Stops istiod without an end: its connections stay, and nobody answers on them. */
+  freezeIstiod(): void {
+    this.running?.freeze();
+  }
+
   /** Adds Kubernetes resources, or puts them in place of those of the same name. */
   async put(...resources: Resource[]): Promise<void> {
     for (const each of resources) this.resources.set(keyOf(each), each);

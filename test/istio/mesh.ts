@@ -44,6 +44,11 @@ export class Istiod implements XdsServer {
     }
   }
 
+  /** Stops it without an end: its connections stay, and nobody answers on them. */
+  freeze(): void {
+    process.kill(this.daemon.pid, 'SIGSTOP');
+  }
+
   /** An address that it says with this word before it. */
   said(word: string): string {
     const address = new RegExp(`^${word} (\\S+)$`, 'm').exec(this.log())?.[1];

@@ -80,3 +80,17 @@ test('connections that istiod ends, as it does every half an hour: nobody is unk
     return (await stand.ask(envoy))[1] === spiffe('default', 'bookinfo-renamed');
   });
 });
+
+test('an istiod that answers no more, as behind a cut line, is noticed by the keepalive', async () => {
+  await using stand = await VmStand.start();
+  await using envoy = await stand.startKnowing();
+  const before = Date.now();
+  stand.cluster.freezeIstiod();
+  for (; (await metric(envoy, 'discovery_connected')) === 1; await sleep(200)) {
+    expect(Date.now() - before, 'milliseconds').toBeLessThan(30_000 + 5_000 + 5_000);
+  }
+  expect(await stand.ask(envoy)).toEqual(stand.both);
+  await stand.cluster.killIstiod();
+  await stand.cluster.startIstiod();
+  await stand.untilWatched(envoy);
+});
