@@ -32,8 +32,6 @@ const LONGEST_WAIT: u32 = 32;
 const QUIET: u32 = 10;
 /** The most bytes of what we say that we have: servers of gRPC take 4 MiB. With more, the server sends everything again. */
 const LARGEST_REQUEST: u32 = 2097152;
-/** The most bytes of the node in a request; of a larger one only the id is sent. */
-const LARGEST_NODE: u32 = 61440;
 /** Bytes that are reserved for saying that we have one workload. */
 const USUAL_VERSION: u32 = 160;
 /** What stands in a request beside that. */
@@ -92,32 +90,32 @@ function open(source: Source, holdings: Holdings, user: User): void {
 function sendFirst(source: Source, holdings: Holdings): bool {
   source.mustSweep = holdings.workloads > 0;
   readNode();
-  const room = 2 * node.size + ADDED + min(LARGEST_REQUEST, holdings.workloads * USUAL_VERSION);
+  const room = node.size + ADDED + min(LARGEST_REQUEST, holdings.workloads * USUAL_VERSION);
   const at = allocate(room);
   if (!at) return false;
-  memory.copy(at, node.at, node.size);
-  node.at = at;
-  const start = at + node.size;
-  writer.open(start, room - node.size);
-  putVersions(source, holdings);
-  if (writer.full || writer.head - start < node.size + ADDED / 2) {
-    // Nothing was said of any, and so nothing is known to be there.
-    source.connection++;
-    writer.open(start, room - node.size);
-  }
+  writer.open(at, room);
   xds.putFirst(writer, node);
+  const bare = writer.head;
+  putVersions(source, holdings);
+  if (writer.full) {
+    // Nothing is said of any, and so nothing is known to be there.
+    source.connection++;
+    writer.full = false;
+    writer.head = bare;
+  }
   request.set(writer.head, <u32>(at + room - writer.head));
-  const isSent = !writer.full && grpc.send(source.token, request);
+  const isSent = grpc.send(source.token, request);
   release(at);
   return isSent;
 }
 
-/** Reads the node as the server wants to know it. */
+/** Reads the node as the server wants to know it; of one that is too large for us only the id. */
 function readNode(): void {
   startOver();
-  if (!properties.get(NODE, node)) properties.get(OLD_NODE, node);
-  if (node.size > 0 && node.size <= LARGEST_NODE) return;
-  startOver();
+  if (properties.get(NODE, node) || properties.get(OLD_NODE, node)) {
+    xds.leaveOutExtensions(node);
+    return;
+  }
   properties.get(NODE_ID, node);
   const at = take(node.size + 8);
   if (!at) return;
