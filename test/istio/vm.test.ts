@@ -37,6 +37,21 @@ test('a token that comes later, or a good one after a bad one, is enough', async
   await stand.untilWatched(envoy);
 });
 
+test('what its node says counts: an address in its metadata, and the service account', async () => {
+  await using stand = await VmStand.start();
+  const { node } = stand.config;
+  node.id = 'sidecar~vm-1~vm-1.default~default.svc.cluster.local';
+  node.metadata.INSTANCE_IPS = '10.128.0.7';
+  {
+    await using envoy = await stand.startKnowing();
+    expect(await stand.ask(envoy)).toEqual(stand.both);
+  }
+  node.metadata.SERVICE_ACCOUNT = 'another';
+  await using envoy = await stand.startEnvoy();
+  await envoy.until('it fails', async () => (await metric(envoy, 'discovery_failures')) > 0);
+  expect(stand.cluster.log()).toMatch(/no identities .* matched default\/another/);
+});
+
 /** Where istiod reads which network its pods are in. */
 const network = {
   apiVersion: 'v1',
