@@ -110,11 +110,14 @@ function put(label: Ascii, text: Ascii): void {
   end();
 }
 
-/** Writes a value that somebody else chose, and ends its label. */
+/**
+ * Writes a value that somebody else chose, and ends its label. A long one is cut off, and never within a letter:
+ * Prometheus refuses a page that is not UTF-8 as a whole.
+ */
 function putValue(text: Slice): void {
   const start = line.at + line.size;
   if (text.size == 0) line.add('unknown');
-  else line.addBytes(text.at, min<u32>(text.size, LONGEST_VALUE));
+  else line.addBytes(text.at, text.size > LONGEST_VALUE ? endOfLetter(text, LONGEST_VALUE) : text.size);
   for (let at = start; at < line.at + line.size; at++) {
     const byte = load<u8>(at);
     const isBegin = byte == 0x3d && at + 1 < line.at + line.size && load<u8>(at, 1) == 0x2e;
@@ -124,6 +127,13 @@ function putValue(text: Slice): void {
 }
 
 const LONGEST_VALUE: u32 = 253;
+
+/** How many bytes of a text, at the most so many, end with a whole letter. */
+function endOfLetter(text: Slice, most: u32): u32 {
+  let size = most;
+  while (size > 0 && (load<u8>(text.at + size) & 0xc0) == 0x80) size--;
+  return size;
+}
 
 /** Writes the labels of one side. */
 function putWorkload(side: Ascii, struct: Slice, uri: Slice): void {

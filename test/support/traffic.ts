@@ -27,13 +27,13 @@ export const workload = (app: string, more: object = {}) => ({
 });
 
 /** The bootstrap of a proxy that counts, with labels of our own beside those that are shipped. */
-export function counting(options: ProxyOptions & { own?: object; tags?: string[] }): Bootstrap {
+export function counting(options: ProxyOptions & Pick<CountingOptions, 'own' | 'tags' | 'bare'>): Bootstrap {
   const { stats_config } = parse(readFileSync(join(ROOT, 'envoy/stats_tags.yaml'), 'utf8'));
   const more = (options.tags ?? []).map((name) => ({ tag_name: name, regex: `(${name}=\\.=(.*?);\\.;)` }));
   const node = { metadata: { 'istio.io/metadata': options.own ?? workload('reviews') }, ...options.node };
   return {
     ...proxy({ ...options, node }),
-    stats_config: { stats_tags: [...stats_config.stats_tags, ...more] },
+    stats_config: options.bare ? undefined : { stats_tags: [...stats_config.stats_tags, ...more] },
     stats_flush_interval: '0.2s',
   };
 }
@@ -86,7 +86,10 @@ export interface CountingOptions extends EnvoyOptions {
   /** Fields of the plugin's configuration beside `metrics`. */
   config?: object;
   own?: object;
+  /** Labels that its bootstrap knows beside Istio's. */
   tags?: string[];
+  /** Its bootstrap knows no labels at all. */
+  bare?: boolean;
   direction?: Listener['direction'];
   filters?: object[];
   routes?: object[];
@@ -98,7 +101,7 @@ const OK = [{ match: { prefix: '/' }, direct_response: { status: 200 } }];
 
 /** One proxy that counts; unless told it is reviews' own, and answers every request by itself. */
 export async function startCounting(options: CountingOptions = {}): Promise<{ envoy: Envoy; port: number }> {
-  const { config, own, tags, direction, filters, routes, manager, clusters, ...how } = options;
+  const { config, own, tags, bare, direction, filters, routes, manager, clusters, ...how } = options;
   const listener: Listener = {
     name: 'listener',
     direction: 'direction' in options ? direction : 'INBOUND',
@@ -106,6 +109,6 @@ export async function startCounting(options: CountingOptions = {}): Promise<{ en
     routes: routes ?? (clusters?.app ? undefined : OK),
     manager,
   };
-  const envoy = await Envoy.start(counting({ own, tags, listeners: [listener], clusters }), how);
+  const envoy = await Envoy.start(counting({ own, tags, bare, listeners: [listener], clusters }), how);
   return { envoy, port: await envoy.port('listener') };
 }
