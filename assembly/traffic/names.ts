@@ -57,6 +57,15 @@ export function defineSeries(request: Request, traffic: Traffic, ids: usize): vo
   if (!room) return;
   line.open(room, ROOM);
   const isSource = request.reporter == BY_SOURCE;
+  // Before Istio's: the rule for `app` would find its own in `source_app`.
+  let label = traffic.labels;
+  while (label) {
+    findText(request.peer, label.path, value);
+    line.addBytes(label.name.at, label.name.size);
+    line.add('=.=');
+    putValue(value);
+    label = label.next;
+  }
   put('reporter', isSource ? 'source' : request.reporter == BY_DESTINATION ? 'destination' : 'waypoint');
   putWorkload('source', request.client, isSource ? request.localUri : request.peerUri);
   putWorkload('destination', request.server, isSource ? request.peerUri : request.localUri);
@@ -73,14 +82,6 @@ export function defineSeries(request: Request, traffic: Traffic, ids: usize): vo
   end();
   // As in Istio, a client does not say how its server saw the connection.
   put('connection_security_policy', isSource ? 'unknown' : request.peerUri.size > 0 ? 'mutual_tls' : 'none');
-  let label = traffic.labels;
-  while (label) {
-    findText(request.peer, label.path, value);
-    line.addBytes(label.name.at, label.name.size);
-    line.add('=.=');
-    putValue(value);
-    label = label.next;
-  }
   const size = line.size;
   defineAs('istio_requests_total', COUNTER, size, ids);
   defineAs('istio_request_duration_milliseconds', HISTOGRAM, size, ids + 4);

@@ -52,6 +52,15 @@ describe.each(OLDEST_AND_NEWEST)('labels of what a peer says, Envoy %s', (_, ver
     });
   });
 
+  test('labels whose names end as others do, in any order', async () => {
+    const labels = { my_team: 'LABELS.mine', team: 'LABELS.team', app: 'LABELS.own', am: 'LABELS.am' };
+    const config = { metrics: { labels } };
+    const { envoy, port } = await startCounting({ version, config, tags: Object.keys(labels) });
+    await using _ = envoy;
+    await send(port, saying({ LABELS: { mine: 'm', team: 't', own: 'o', am: 'a', app: 'books' } }));
+    await expectCounts(envoy, 'my_team team app am source_app', { 'm t o a books': 1 });
+  });
+
   test('pods of one workload share a series', async () => {
     const { envoy, port } = await startCounting({ version });
     await using _ = envoy;
