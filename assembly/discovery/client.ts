@@ -9,11 +9,12 @@ import { NODE, NODE_ID, OLD_NODE } from '../host/names';
 import * as properties from '../host/properties';
 import { startOver, take } from '../memory/arena';
 import { allocate, release } from '../memory/blocks';
-import { slice } from '../memory/slice';
+import { Slice, slice } from '../memory/slice';
 import * as metrics from '../metrics/metrics';
 import * as table from '../metrics/table';
 import { Writer } from '../wire/protobuf';
 import { hashOfRecord, readRecord } from '../wire/record';
+import { faultOfText, SOUND } from '../wire/struct';
 import { newWorkload, UID, VERSION } from '../wire/workload';
 import * as xds from '../wire/xds';
 import { HOLDING_LISTS, Holding, Holdings } from './holdings';
@@ -148,8 +149,15 @@ function canReadUid(holdings: Holdings, holding: Holding): bool {
     address.size > 0 &&
     store.find(holdings.scope(holding.scope), address, record) &&
     hashOfRecord(record) == holding.hash() &&
-    readRecord(record, workload)
+    readRecord(record, workload) &&
+    isSayable(workload.text(UID)) &&
+    isSayable(workload.text(VERSION))
   );
+}
+
+/** Whether the server can read a text: anybody could have written the record, and one that is no text breaks the request. */
+function isSayable(text: Slice): bool {
+  return faultOfText(text.at, text.end()) == SOUND;
 }
 
 /** A message came on a stream. */

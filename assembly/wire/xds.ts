@@ -55,7 +55,7 @@ export class Field {
     const type = <u32>tag & 7;
     this.number = 0;
     let size: u64 = 0;
-    if (tag >> 3 == 0) return MALFORMED;
+    if (tag >> 3 == 0 || tag > 0xffffffff) return MALFORMED;
     if (type == LENGTH || type == VARINT) {
       size = this.varint(type == LENGTH ? limit : min(end, at + 2 * LONGEST_HEAD));
       if (size == BROKEN) return at + 2 * LONGEST_HEAD > end ? CUT : MALFORMED;
