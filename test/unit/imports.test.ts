@@ -13,7 +13,8 @@ const MAY_IMPORT: Record<string, string[]> = {
   // Users copy these files: they stand alone.
   envoy: [],
   tools: ['testkit'],
-  bench: ['testkit'],
+  // The folder assembly is for the benchmark's own AssemblyScript, which measures the module's functions.
+  bench: ['testkit', 'assembly'],
   // The folder assembly is for the tests' own AssemblyScript, which is a module's entry.
   test: ['testkit', 'envoy', 'assembly'],
 };
@@ -23,6 +24,8 @@ const TESTS_OF: Record<string, string> = {
   'test/unit/bench_statistics.test.ts': 'bench/statistics.ts',
   'test/host/module.test.ts': 'tools/size.ts',
   'test/host/no_trap.test.ts': 'tools/check-no-trap.ts',
+  'test/envoy/discovery/any_server.test.ts': 'tools/workload-server.ts',
+  'test/envoy/discovery/waypoint.test.ts': 'tools/workload-server.ts',
   'test/image/layout.test.ts': 'tools/image/layout.ts',
   'test/istio/resources.test.ts': 'tools/istio/resources.ts',
   // The table of consumers: the tests under test/envoy/consumers prove its rows.
