@@ -40,6 +40,8 @@ const verdict = slice(memory.data(8, 4));
 const peerUri = slice(memory.data(8, 4));
 const localUri = slice(memory.data(8, 4));
 const service = slice(memory.data(8, 4));
+const serviceName = slice(memory.data(8, 4));
+const serviceNamespace = slice(memory.data(8, 4));
 const parts = memory.data(72, 8);
 const partsSlice = slice(memory.data(8, 4));
 
@@ -162,6 +164,14 @@ function define(traffic: Traffic, identity: Identity, clientHash: u64, serverHas
   request.server = server;
   request.peer = isSource ? server : client;
   request.service = service;
+  serviceName.set(0, 0);
+  serviceNamespace.set(0, 0);
+  if (service.size > 0) {
+    properties.get(names.SERVICE_NAME, serviceName);
+    properties.get(names.SERVICE_NAMESPACE, serviceNamespace);
+  }
+  request.serviceName = serviceName;
+  request.serviceNamespace = serviceNamespace;
   request.peerUri = peerUri;
   request.localUri = localUri;
   defineSeries(request, traffic, ids);
