@@ -79,6 +79,7 @@ export const UNVERIFIED_TEXT: Slice = name('unverified');
 export const MISMATCH_TEXT: Slice = name('mismatch');
 
 /** The first URI in the certificates of both sides of a connection. */
+export const DOWNSTREAM_PEER_SUBJECT: Slice = name('connection\0subject_peer_certificate');
 export const DOWNSTREAM_PEER_URI: Slice = name('connection\0uri_san_peer_certificate');
 export const DOWNSTREAM_LOCAL_URI: Slice = name('connection\0uri_san_local_certificate');
 export const UPSTREAM_PEER_URI: Slice = name('upstream\0uri_san_peer_certificate');

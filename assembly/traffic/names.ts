@@ -34,6 +34,8 @@ export class Request {
   reporter: u32;
   code: u32;
   isGrpc: bool;
+  /** Whether the client showed a certificate; at the client nobody asks. */
+  isMutual: bool;
   /** The Structs of both sides, and which of them is the peer; size 0: unknown. */
   client: Slice;
   server: Slice;
@@ -83,7 +85,7 @@ export function defineSeries(request: Request, traffic: Traffic, ids: usize): vo
   addFlags(line, request.flags);
   end();
   // As in Istio, a client does not say how its server saw the connection.
-  put('connection_security_policy', isSource ? 'unknown' : request.peerUri.size > 0 ? 'mutual_tls' : 'none');
+  put('connection_security_policy', isSource ? 'unknown' : request.isMutual ? 'mutual_tls' : 'none');
   const size = line.size;
   defineAs('istio_requests_total', COUNTER, size, ids);
   defineAs('istio_request_duration_milliseconds', HISTOGRAM, size, ids + 4);
