@@ -94,6 +94,7 @@ export function countRequest(
       metrics.count(table.TRAFFIC_UNNAMED);
       if (!isSource) clientHash = 0;
       if (reporter != BY_DESTINATION) serverHash = 0;
+      peerUri.set(0, 0);
       hash = hashOfRequest(seed, clientHash, serverHash);
       ids = series.find(hash);
       if (!ids) ids = series.add(hash, traffic.maxSeries + RESERVE);

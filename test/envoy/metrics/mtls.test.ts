@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, test } from 'vitest';
 import { Authority, type Certificate, spiffe } from '../../../testkit/envoy/certificates.ts';
 import { Envoy } from '../../../testkit/envoy/process.ts';
 import { App, send } from '../../../testkit/http.ts';
-import { transportSocket } from '../../support/tls.ts';
+import { sendHttps, transportSocket } from '../../support/tls.ts';
 import { counter, counting, EVERY, expectCounts, workload } from '../../support/traffic.ts';
 
 /** Two sidecars that speak mTLS: whom their certificates name, and what is counted of a peer that is not what it says. */
@@ -94,5 +94,25 @@ describe.each(EVERY)('sidecars that speak mTLS, Envoy %s', (_, version) => {
     const names = `productpage-v1 ${PRODUCTPAGE} reviews-v1 ${REVIEWS}`;
     const config = { verify_peer: { mode: 'require' } };
     await expectCounted({ version, config, certificate: productpagesOwn }, `${names} unknown`, `${names} mutual_tls`);
+  });
+});
+
+test('past max_series a principal is unknown as well: certificates make no series either', async () => {
+  const config = { metrics: { max_series: 2 } };
+  const routes = [{ match: { prefix: '/' }, direct_response: { status: 200 } }];
+  const inbound = counting({ listeners: [{ name: 'in', direction: 'INBOUND', filters: [counter(config)], routes }] });
+  const socket = transportSocket('Downstream', authority, reviewsOwn);
+  inbound.static_resources.listeners[0].filter_chains[0].transport_socket = socket;
+  await using reviews = await Envoy.start(inbound);
+  const port = await reviews.port('in');
+  const server = { root: authority.root, host: 'reviews', spiffe: REVIEWS };
+  for (const name of ['a', 'b', 'c', 'd', 'c']) {
+    const certificate = authority.issue(`client-${name}`, { uris: [spiffe('default', name)] });
+    await sendHttps(port, { ...server, certificate }, {});
+  }
+  await expectCounts(reviews, 'source_principal connection_security_policy', {
+    [`${spiffe('default', 'a')} mutual_tls`]: 1,
+    [`${spiffe('default', 'b')} mutual_tls`]: 1,
+    'unknown mutual_tls': 3,
   });
 });
