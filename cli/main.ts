@@ -51,9 +51,9 @@ async function help(name: string | undefined): Promise<string> {
   return process.stdout.isTTY && !process.env.NO_COLOR ? text : stripVTControlCharacters(text);
 }
 
-/** citty lets pass what it does not know: a typing error would go by unseen. */
+/** citty lets pass what it does not know, and words too many: a typing error would go by unseen. */
 function refuseUnknown(command: CommandDef, args: string[]): void {
-  const known = Object.entries(command.args as Record<string, { type: string }>);
+  const known = Object.entries(command.args as Record<string, { type: string; required?: boolean }>);
   const flags = new Map(known.filter(([, { type }]) => type !== 'positional'));
   const end = args.indexOf('--');
   const words = end < 0 ? args : args.slice(0, end);
@@ -67,6 +67,9 @@ function refuseUnknown(command: CommandDef, args: string[]): void {
       throw new UsageError(`--${name} needs a value`);
     }
   }
+  // The one word that a command must have is also all that it takes.
+  const must = known.find(([, { type, required }]) => type === 'positional' && required)?.[0];
+  if (must !== undefined && words.length > 1) throw new UsageError(`one ${must.toUpperCase()}, not several`);
 }
 
 /** Runs the command that the arguments name; the answer is the exit code. */

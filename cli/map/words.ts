@@ -26,6 +26,7 @@ export function errorsOf({ requests, errors }: Edge): string {
   if (requests <= 0) return '-';
   const percent = (errors / requests) * 100;
   if (percent > 0 && percent < 0.1) return '<0.1%';
+  if (percent > 99.9 && percent < 100) return '>99.9%';
   return `${Number(percent.toFixed(1))}%`;
 }
 
