@@ -72,8 +72,17 @@ function refuseUnknown(command: CommandDef, args: string[]): void {
   if (must !== undefined && words.length > 1) throw new UsageError(`one ${must.toUpperCase()}, not several`);
 }
 
+/** Who reads us may stop early, as `head` does: that is no fault. */
+function endQuietly(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit();
+  });
+}
+
 /** Runs the command that the arguments name; the answer is the exit code. */
 export async function main([name, ...args]: string[]): Promise<number> {
+  endQuietly();
   const isHelp = (word: string | undefined) => word === '--help' || word === '-h' || word === 'help';
   if (isHelp(name) || (name !== undefined && Object.hasOwn(COMMANDS, name) && args.some((arg) => isHelp(arg)))) {
     print(await help(isHelp(name) ? undefined : name));

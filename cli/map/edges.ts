@@ -128,7 +128,7 @@ export function mapOf(samples: Iterable<Sample>, seconds: number | null): Servic
       if (!Number.isNaN(most)) story.buckets.set(most, (story.buckets.get(most) ?? 0) + value);
     }
   }
-  return { seconds, edges: [...told.values()].map((each) => edgeOf(each, seconds)).sort(byNames) };
+  return { seconds: rounded(seconds), edges: [...told.values()].map((each) => edgeOf(each, seconds)).sort(byNames) };
 }
 
 /** What a map has under a key; if there is nothing, it is made. */
@@ -152,12 +152,17 @@ function edgeOf({ by, ...ends }: Told, seconds: number | null): Edge {
     ...ends,
     reporter,
     seen_by,
-    requests,
-    rate: seconds === null ? null : requests / seconds,
-    errors,
-    p50: quantile(0.5, buckets),
-    p99: quantile(0.99, buckets),
+    requests: rounded(requests),
+    rate: rounded(seconds === null ? null : requests / seconds),
+    errors: rounded(errors),
+    p50: rounded(quantile(0.5, buckets)),
+    p99: rounded(quantile(0.99, buckets)),
   };
+}
+
+/** Three digits behind the point: more would be noise. */
+function rounded<T extends number | null>(value: T): T {
+  return (value === null ? null : Math.round(value * 1000) / 1000) as T;
 }
 
 function byNames(a: Edge, b: Edge): number {

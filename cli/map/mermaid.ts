@@ -7,7 +7,8 @@ import { errorsOf, naming, requestsOf, timeOf } from './words.ts';
  * entities, `#60;` for `<`: so no name ends its label, is Markdown or HTML, or begins a directive.
  */
 function label(text: string): string {
-  return text.replaceAll(/[^\p{L}\p{N} ._/-]/gu, (character) => `#${character.codePointAt(0)};`);
+  // An empty label is a mistake to mermaid.
+  return text.replaceAll(/[^\p{L}\p{N} ._/-]/gu, (character) => `#${character.codePointAt(0)};`) || '-';
 }
 
 /** The map as a flowchart of mermaid's, which GitHub and many others draw: https://mermaid.js.org */

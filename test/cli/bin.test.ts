@@ -156,7 +156,7 @@ describe('check', () => {
   });
 
   test('one of several in a file of Envoy’s', async () => {
-    const { code, stdout } = await metadataExchange(['check', join(ROOT, 'envoy/consumers/metrics/envoy.yaml')]);
+    const { code, stdout } = await metadataExchange(['check', join(ROOT, 'envoy/consumers/rbac/envoy.yaml')]);
     expect(code).toBe(0);
     expect(stdout.match(/^.*envoy\.yaml:\d+: Envoy's filter metadata_exchange, as StringValue: taken$/gm)).toHaveLength(
       3,
