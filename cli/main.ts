@@ -4,8 +4,7 @@ import { stripVTControlCharacters } from 'node:util';
 import { type CommandDef, defineCommand, renderUsage, runCommand } from 'citty';
 import { check } from './commands/check.ts';
 import { MISUSED, print, UsageError, warn } from './commands/common.ts';
-import { decode } from './commands/decode.ts';
-import { encode } from './commands/encode.ts';
+import { decode, encode } from './commands/header.ts';
 import { map } from './commands/map.ts';
 import { visible } from './visible.ts';
 
@@ -28,7 +27,10 @@ const EXAMPLES: Record<string, string[]> = {
 };
 
 const NOTES: Record<string, string> = {
-  map: 'A request failed if its code is 500 to 599, or 0: no answer; or by its gRPC status. Where both sides tell of the\nsame requests the client’s numbers are shown. Exit code: 0; 1 if somebody did not answer.',
+  map: [
+    'A request failed if its code is 500 to 599, or 0: no answer; or by its gRPC status. Where both sides tell of',
+    'the same requests the client’s numbers are shown. Exit code: 0; 1 if somebody did not answer.',
+  ].join('\n'),
   decode: 'Exit code: 0; 1 if the module would refuse the header.',
   encode: 'Needs the built module: make build. Exit code: 0.',
   check: 'Needs the built module: make build. Exit code: 0 if it is taken, 1 if it is refused.',

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { defineCommand } from 'citty';
+import { mermaid } from '../map/drawing.ts';
 import { REQUESTS } from '../map/edges.ts';
-import { mermaid } from '../map/mermaid.ts';
 import { type Answer, fromEnvoys, fromPrometheus, isAddress } from '../map/sources.ts';
 import { table } from '../map/table.ts';
 import { visible, visibleJson } from '../visible.ts';

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { type Edge, isError, mapOf } from '../../cli/map/edges.ts';
-import { quantile } from '../../cli/map/quantile.ts';
+import { type Edge, isError, mapOf, quantile } from '../../cli/map/edges.ts';
 import { increase, type Sample, samplesOf } from '../../cli/map/samples.ts';
 
 /** From Prometheus pages to who calls whom. */
@@ -166,8 +165,8 @@ test.each([
   ['200', '5', false],
   ['200', '14', true],
   ['', '', false],
-])('a request with the code %s and gRPC status “%s” has failed: %s', (response_code, grpc_response_status, failed) => {
-  expect(isError({ response_code, grpc_response_status })).toBe(failed);
+])('a request with the code %s and gRPC status “%s” has failed: %s', (code, grpc, failed) => {
+  expect(isError({ response_code: code, grpc_response_status: grpc })).toBe(failed);
 });
 
 describe('percentiles, as Prometheus estimates them', () => {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
-import { bytesOfHeader, fromBase64 } from '../../cli/header/base64.ts';
-import { Broken } from '../../cli/header/broken.ts';
-import { headerOf } from '../../cli/header/encode.ts';
+import { headerOf } from '../../cli/commands/header.ts';
+import { Broken, bytesOfHeader, fromBase64 } from '../../cli/header/base64.ts';
 import { readStruct } from '../../cli/header/struct.ts';
 import { Host } from '../../testkit/host/host.ts';
 import { NODE } from '../../testkit/host/node.ts';
@@ -144,7 +143,8 @@ describe('where a Struct is broken', () => {
 
   test('the path leads to it', () => {
     const broken = struct.write({ LABELS: { list: [1, { app: 'a\u0007b' }] } });
-    const expected = `control at ${broken.indexOf(7, broken.indexOf('app'))}: LABELS.list[1].app: a control character, 0x07`;
+    const at = broken.indexOf(7, broken.indexOf('app'));
+    const expected = `control at ${at}: LABELS.list[1].app: a control character, 0x07`;
     expect(refusal(() => readStruct(broken))).toBe(expected);
   });
 });

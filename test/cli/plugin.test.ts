@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { pointedAt, verdictOn } from '../../cli/plugin/check.ts';
+import { pointedAt, verdictOn } from '../../cli/commands/check.ts';
 import { configurationsIn } from '../../cli/plugin/find.ts';
 import { ROOT } from '../../testkit/envoy/binary.ts';
 import { shippedFiles } from '../../testkit/envoy/shipped.ts';
