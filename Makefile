@@ -48,7 +48,7 @@ soak: packages envoy $(BUILT) ## A million requests, hostile ones too, and what 
 fuzz: packages $(BUILT) build/codecs.wasm ## Two million hostile inputs
 ##   INPUTS=n         how many inputs
 ##   SEED=n           other inputs
-##   TARGET=name      only base64, struct, config or streams
+##   TARGET=name      only base64, struct, config, streams or discovery
 ##   HEX=digits       one input of that target
 ##   KEEP=1           writes the corpus anew
 ##   NO_COVERAGE=1    does not count which branches the inputs reach
@@ -160,7 +160,7 @@ envoys: ## Every Envoy that the tests run, unless ENVOY names another
 
 # What targets need of the system. One line says what will be installed, before anything else is done.
 SYSTEM_test         := docker compose ip iptables setpriv curl openssl prometheus
-SYSTEM_test-istio   := go
+SYSTEM_test-istio   := go openssl
 SYSTEM_bench        := h2load -- rust go
 SYSTEM_mesh         := openssl ip iptables setpriv
 SYSTEM_certificates := openssl

@@ -11,11 +11,12 @@ import {
   CLUSTER_DISABLED,
   CLUSTER_EXTERNAL,
   CLUSTER_NAME,
+  CONTENT_TYPE,
   LISTENER_DIRECTION,
   OLD_LISTENER_DIRECTION,
 } from './host/names';
 import * as properties from './host/properties';
-import { isText } from './memory/ascii';
+import { beginsWith, isText } from './memory/ascii';
 import { Entry } from './memory/pool';
 import { Slice, slice } from './memory/slice';
 import { removeOwnBaggage, saysWorkload, writeOwnBaggage } from './own/baggage';
@@ -27,6 +28,8 @@ import { findPeer } from './peers/methods';
 import { CLIENT, newPeer, SERVER } from './peers/peer';
 import { clearPublished, isPublished, isServerPublished, publish } from './peers/publish';
 import { ANSWERED, EARLIER, HAD_BAGGAGE, HAD_ID, HAD_METADATA, isAnswered, LOOKED, note, recall } from './runs';
+import { BY_DESTINATION, BY_SOURCE, BY_WAYPOINT } from './traffic/names';
+import { countRequest, sideOf } from './traffic/requests';
 
 /**
  * One HTTP stream: the methods of each list are asked who the peer is, what was found is published, and the headers are
@@ -42,11 +45,17 @@ export class HttpStream extends Entry {
   lists: Lists | null;
   /** What is known of its request: flags of runs.ts. */
   flags: u32;
+  /** What its two sides count as in metrics (traffic/requests.ts); 0: nobody is known. */
+  client: u64;
+  server: u64;
 }
 
 /** Values of `xds.listener_direction`: envoy.config.core.v3.TrafficDirection. */
 const INBOUND: u64 = 1;
 const OUTBOUND: u64 = 2;
+
+/** A flag beside those of runs.ts: the request is one of gRPC. */
+const GRPC: u32 = 64;
 
 /** Whether this Envoy knows the direction only under the name that it had before `xds` was there. */
 let isOldHost: bool = false;
@@ -60,12 +69,17 @@ const property = slice(memory.data(8, 4));
 /** What a stream does: one plugin configuration without lists may serve listeners of several directions. */
 function listsOf(config: Config): Lists {
   if (config.lists) return changetype<Lists>(config.lists);
+  const direction = directionOf();
+  if (direction == INBOUND) return lists.INBOUND;
+  return direction == OUTBOUND ? lists.OUTBOUND : lists.UNSPECIFIED;
+}
+
+/** The direction of the listener that a request came to; 0: it has none. */
+function directionOf(): u64 {
   if (isOldHost || !properties.get(LISTENER_DIRECTION, property)) {
     isOldHost = properties.get(OLD_LISTENER_DIRECTION, property);
   }
-  const direction = property.size == 8 ? load<u64>(property.at) : 0;
-  if (direction == INBOUND) return lists.INBOUND;
-  return direction == OUTBOUND ? lists.OUTBOUND : lists.UNSPECIFIED;
+  return property.size == 8 ? load<u64>(property.at) : 0;
 }
 
 /** Does what is to be done with a request that has so many headers. */
@@ -95,13 +109,14 @@ export function onRequestHeaders(stream: HttpStream, headerCount: u32): void {
     if (looks) flags = LOOKED | flagsOf();
     if (looksAtBaggage && saysWorkload(message)) flags |= HAD_BAGGAGE;
     const isKnown = learnClient(lists, config, severalWays);
+    stream.client = sideOf(peer, config);
     const isSaid = isKnown && !severalWays && flags == (LOOKED | HAD_METADATA | HAD_ID);
     // Who is found by address is found again in a later run.
     const isFoundAgain = peer.method == 0 || peer.method == WORKLOAD_DISCOVERY;
     const isNothing = isFoundAgain && (flags & ~LOOKED) == 0 && !tells && !lists.upstreamDiscovery;
     if (!isSaid && !isNothing) note(config, flags);
   }
-  stream.flags = flags;
+  stream.flags = config.traffic && isGrpc() ? flags | GRPC : flags;
   if (reads || has(lists.upstreamPropagation, ISTIO_HEADERS)) {
     const sends = tells && areHeadersTold(lists.upstreamPropagation, config);
     settleHeader(REQUEST_HEADERS, config.metadataHeader, identity.metadata, sends, headers.metadataFound);
@@ -111,6 +126,30 @@ export function onRequestHeaders(stream: HttpStream, headerCount: u32): void {
     if (tells) writeOwnBaggage(message, identity.baggage);
     else if (flags & EARLIER) removeOwnBaggage(message);
   }
+}
+
+/** Whether a request is one of gRPC. */
+function isGrpc(): bool {
+  return message.peek(CONTENT_TYPE, property) != ABSENT && beginsWith(property, 'application/grpc');
+}
+
+/** Does what is to be done when a request is over. */
+export function onLog(stream: HttpStream): void {
+  const config = stream.config;
+  const traffic = config.traffic;
+  if (!traffic) return;
+  const reporter = reporterOf(stream.lists);
+  countRequest(config, traffic, stream.identity, stream.client, stream.server, reporter, (stream.flags & GRPC) != 0);
+}
+
+/** Whose metrics these are, by the direction of the listener. */
+function reporterOf(lists_: Lists | null): u32 {
+  let direction = 0 as u64;
+  if (lists_ == lists.INBOUND) direction = INBOUND;
+  else if (lists_ == lists.OUTBOUND) direction = OUTBOUND;
+  else if (lists_ != lists.UNSPECIFIED) direction = directionOf();
+  if (direction == INBOUND) return BY_DESTINATION;
+  return direction == OUTBOUND ? BY_SOURCE : BY_WAYPOINT;
 }
 
 /** Which of its headers the client sent, as flags. */
@@ -143,6 +182,7 @@ export function onResponseHeaders(stream: HttpStream, headerCount: u32): void {
   if (lists.upstreamDiscovery && !isOwnAnswer(config)) {
     if (findPeer(lists.upstreamDiscovery, message, headers, config, peer)) {
       publish(SERVER, peer, config, hasSeveralWays());
+      stream.server = sideOf(peer, config);
     }
   }
   const flags = stream.flags;

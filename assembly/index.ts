@@ -39,6 +39,10 @@ export function proxy_on_response_headers(id: u32, headers: u32, _endOfStream: u
   return CONTINUE;
 }
 
+export function proxy_on_log(id: u32): void {
+  streams.onLog(id);
+}
+
 export function proxy_on_tick(id: u32): void {
   roots.tick(id);
 }

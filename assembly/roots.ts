@@ -21,6 +21,7 @@ import { Identity, readIdentity } from './own/identity';
 import { closeCache, countCache, resizeCache } from './peers/metadata';
 import { CLIENT, SERVER, Side } from './peers/peer';
 import { closeAnswers, openAnswers } from './peers/workload_discovery';
+import { openSeries } from './traffic/requests';
 import { VERSION } from './version';
 
 /**
@@ -92,6 +93,12 @@ export function configure(id: u32, size: u32): bool {
   }
   declareFields(root.config);
   discover(root, id);
+  const traffic = root.config.traffic;
+  if (traffic && !openSeries(traffic)) {
+    log.line().add('there is no memory for metrics of requests, they are not counted');
+    log.warn();
+    root.config.traffic = null;
+  }
   changetype<RootEntry>(changetype<usize>(entry)).root = root;
   root.identity.metadataValue.add(root.identity.metadata);
   root.identity.idValue.add(root.identity.id);

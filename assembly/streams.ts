@@ -20,7 +20,7 @@ import { Root } from './roots';
  * another order for TCP than for HTTP: so a record is released at deletion only.
  */
 
-/** The most streams that a VM serves at once; each takes 32 bytes. */
+/** The most streams that a VM serves at once; each takes 48 bytes. */
 const MOST_STREAMS: u32 = 131072;
 const STREAM_LISTS: u32 = 16384;
 const streams = changetype<Pool>(memory.data(32, 4));
@@ -41,6 +41,8 @@ export function begin(id: u32, parent: u32): void {
   stream.identity = root.identity;
   stream.lists = null;
   stream.flags = 0;
+  stream.client = 0;
+  stream.server = 0;
   root.streams++;
   metrics.set(STREAMS, streams.live);
 }
@@ -78,6 +80,13 @@ export function onResponseHeaders(id: u32, headerCount: u32): void {
   const stream = find(id);
   if (stream) http.onResponseHeaders(stream, headerCount);
   else strip(RESPONSE_HEADERS, headerCount);
+}
+
+/** A stream is over, and its contexts will be deleted. */
+export function onLog(id: u32): void {
+  startOver();
+  const stream = find(id);
+  if (stream) http.onLog(stream);
 }
 
 const message = changetype<Message>(memory.data(24, 4));

@@ -15,7 +15,13 @@ import { CALL, functionAt, I32_CONST, I64_CONST, instructions, type Module, read
 /**
  * What Envoy calls while it serves streams, and may do neither. `proxy_on_configure` is none of them: it may take memory.
  */
-export const STREAM_CALLBACKS = ['malloc', 'proxy_on_delete', 'proxy_on_request_headers', 'proxy_on_response_headers'];
+export const STREAM_CALLBACKS = [
+  'malloc',
+  'proxy_on_delete',
+  'proxy_on_log',
+  'proxy_on_request_headers',
+  'proxy_on_response_headers',
+];
 
 /**
  * A stream begins with a record, for which a pool may take memory: in one place, and up to a bound. So this callback may

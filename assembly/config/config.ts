@@ -31,6 +31,7 @@ import {
   readBool,
   readHeaderName,
   readNumber,
+  readShortText,
   readText,
   readTexts,
   refuse,
@@ -41,6 +42,7 @@ import {
   Texts,
   UNKNOWN,
 } from './reader';
+import { readTraffic, Traffic } from './traffic';
 import { ALL_CLAIMS, readVerification, Verification } from './verification';
 
 /**
@@ -79,6 +81,8 @@ export class Config {
   speaksIstio: bool;
   /** Labels that are sent beside those that Istio's dialect has. */
   labels: Texts | null;
+  /** Whether requests are counted by peer, and how; null: they are not. */
+  traffic: Traffic | null;
   /** The cluster that workload discovery asks; null: it is not used. */
   discoveryCluster: Slice | null;
   /** Where its records stand for this node (discovery/store.ts), and the node's network. */
@@ -234,6 +238,7 @@ const SHARED_WITH_UPSTREAM: u32 = 13;
 const VERIFY_PEER: u32 = 14;
 const PUBLISH_FIELDS: u32 = 15;
 const WORKLOAD_DISCOVERY: u32 = 16;
+const METRICS: u32 = 17;
 
 function fieldNumber(): u32 {
   if (isText(key, 'headers')) return HEADERS;
@@ -252,6 +257,7 @@ function fieldNumber(): u32 {
   if (isNamed('verify_peer')) return VERIFY_PEER;
   if (isNamed('publish_fields')) return PUBLISH_FIELDS;
   if (isNamed('workload_discovery')) return WORKLOAD_DISCOVERY;
+  if (isText(key, 'metrics')) return METRICS;
   return UNKNOWN;
 }
 
@@ -299,6 +305,10 @@ function readField(config: Config, field: u32): bool {
     return config.speaksIstio || isText(text, 'generic') || refuse(offset, 'must be "generic" or "istio"');
   }
   if (field == WORKLOAD_DISCOVERY) return readDiscovery(config);
+  if (field == METRICS) {
+    config.traffic = readTraffic();
+    return config.traffic != null;
+  }
   if (field == VERIFY_PEER) return readVerification(config.verification);
   if (field == SHARED_WITH_UPSTREAM) {
     const isTrue = readBool();
@@ -336,9 +346,7 @@ function readDiscovery(config: Config): bool {
     if (!isNew(isText(key, 'cluster') ? 1 : UNKNOWN, seen)) return false;
     seen = 2;
     if (!skipNull()) {
-      const offset = json.offset();
-      if (!readText(text)) return false;
-      if (text.size > LONGEST_CLUSTER) return refuse(offset, 'must have at most 120 bytes');
+      if (!readShortText(text, LONGEST_CLUSTER)) return false;
       const copy = kept(text);
       if (!copy) return false;
       config.discoveryCluster = copy;

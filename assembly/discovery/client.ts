@@ -9,11 +9,12 @@ import { NODE, NODE_ID, OLD_NODE } from '../host/names';
 import * as properties from '../host/properties';
 import { startOver, take } from '../memory/arena';
 import { allocate, release } from '../memory/blocks';
-import { slice } from '../memory/slice';
+import { Slice, slice } from '../memory/slice';
 import * as metrics from '../metrics/metrics';
 import * as table from '../metrics/table';
 import { Writer } from '../wire/protobuf';
 import { hashOfRecord, readRecord } from '../wire/record';
+import { faultOfText, SOUND } from '../wire/struct';
 import { newWorkload, UID, VERSION } from '../wire/workload';
 import * as xds from '../wire/xds';
 import { HOLDING_LISTS, Holding, Holdings } from './holdings';
@@ -32,8 +33,6 @@ const LONGEST_WAIT: u32 = 32;
 const QUIET: u32 = 10;
 /** The most bytes of what we say that we have: servers of gRPC take 4 MiB. With more, the server sends everything again. */
 const LARGEST_REQUEST: u32 = 2097152;
-/** The most bytes of the node in a request; of a larger one only the id is sent. */
-const LARGEST_NODE: u32 = 61440;
 /** Bytes that are reserved for saying that we have one workload. */
 const USUAL_VERSION: u32 = 160;
 /** What stands in a request beside that. */
@@ -92,32 +91,32 @@ function open(source: Source, holdings: Holdings, user: User): void {
 function sendFirst(source: Source, holdings: Holdings): bool {
   source.mustSweep = holdings.workloads > 0;
   readNode();
-  const room = 2 * node.size + ADDED + min(LARGEST_REQUEST, holdings.workloads * USUAL_VERSION);
+  const room = node.size + ADDED + min(LARGEST_REQUEST, holdings.workloads * USUAL_VERSION);
   const at = allocate(room);
   if (!at) return false;
-  memory.copy(at, node.at, node.size);
-  node.at = at;
-  const start = at + node.size;
-  writer.open(start, room - node.size);
-  putVersions(source, holdings);
-  if (writer.full || writer.head - start < node.size + ADDED / 2) {
-    // Nothing was said of any, and so nothing is known to be there.
-    source.connection++;
-    writer.open(start, room - node.size);
-  }
+  writer.open(at, room);
   xds.putFirst(writer, node);
+  const bare = writer.head;
+  putVersions(source, holdings);
+  if (writer.full) {
+    // Nothing is said of any, and so nothing is known to be there.
+    source.connection++;
+    writer.full = false;
+    writer.head = bare;
+  }
   request.set(writer.head, <u32>(at + room - writer.head));
-  const isSent = !writer.full && grpc.send(source.token, request);
+  const isSent = grpc.send(source.token, request);
   release(at);
   return isSent;
 }
 
-/** Reads the node as the server wants to know it. */
+/** Reads the node as the server wants to know it; of one that is too large for us only the id. */
 function readNode(): void {
   startOver();
-  if (!properties.get(NODE, node)) properties.get(OLD_NODE, node);
-  if (node.size > 0 && node.size <= LARGEST_NODE) return;
-  startOver();
+  if (properties.get(NODE, node) || properties.get(OLD_NODE, node)) {
+    xds.leaveOutExtensions(node);
+    return;
+  }
   properties.get(NODE_ID, node);
   const at = take(node.size + 8);
   if (!at) return;
@@ -150,8 +149,15 @@ function canReadUid(holdings: Holdings, holding: Holding): bool {
     address.size > 0 &&
     store.find(holdings.scope(holding.scope), address, record) &&
     hashOfRecord(record) == holding.hash() &&
-    readRecord(record, workload)
+    readRecord(record, workload) &&
+    isSayable(workload.text(UID)) &&
+    isSayable(workload.text(VERSION))
   );
+}
+
+/** Whether the server can read a text: anybody could have written the record, and one that is no text breaks the request. */
+function isSayable(text: Slice): bool {
+  return faultOfText(text.at, text.end()) == SOUND;
 }
 
 /** A message came on a stream. */

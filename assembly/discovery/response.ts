@@ -21,6 +21,8 @@ import { forget, takeIn } from './workloads';
  */
 
 const WINDOW: u32 = 65536;
+/** The largest field that fits into a window for certain, with its tag and its length. */
+const LARGEST_FIELD: u32 = WINDOW - 20;
 const LONGEST_NONCE: u32 = 512;
 const PROBLEM_ROOM: u32 = 192;
 
@@ -85,10 +87,11 @@ function readWindow(source: Source, holdings: Holdings, isLast: bool): u32 {
       verdict.refuse(noName, 'the response is malformed');
       return 0;
     }
-    if (result == CUT) {
-      // A window begins with it next time, unless not even that holds it.
-      const isTooLarge = field.size > WINDOW - 20;
-      if (!isTooLarge) return <u32>(at - window.at);
+    // The same wherever it stands: what is larger may still fit into a window that begins with it, or may not.
+    const isTooLarge = field.size > LARGEST_FIELD;
+    // A window begins with it next time.
+    if (result == CUT && !isTooLarge) return <u32>(at - window.at);
+    if (isTooLarge) {
       verdict.refuse(noName, 'a resource is larger than 64 KiB');
       return <u32>(field.at - window.at) + field.size;
     }

@@ -4,6 +4,7 @@
 import {
   proxy_define_metric,
   proxy_increment_metric,
+  proxy_record_metric,
   proxy_set_tick_period_milliseconds,
 } from '@solo-io/proxy-runtime/assembly/imports';
 import { Slice } from '../memory/slice';
@@ -13,6 +14,7 @@ import { OK } from './abi';
 
 export const COUNTER: i32 = 0;
 export const GAUGE: i32 = 1;
+export const HISTOGRAM: i32 = 2;
 
 const id = memory.data(4, 4);
 
@@ -24,6 +26,11 @@ export function define(type: i32, name: Slice): u32 {
 /** Adds to a metric. A gauge is the sum of what all VMs added: it is never set. */
 export function add(metric: u32, amount: i64): void {
   proxy_increment_metric(metric, amount);
+}
+
+/** Adds a value to a histogram. */
+export function record(metric: u32, value: u64): void {
+  proxy_record_metric(metric, value);
 }
 
 /** Has the host call `proxy_on_tick` of this root context from now on. */

@@ -47,6 +47,17 @@ export const CLUSTER_DISABLED: Slice = name('xds\0cluster_metadata\0filter_metad
 /** Of the endpoint that a request went to: who it is, as Istio's control plane says it. */
 export const ENDPOINT_WORKLOAD: Slice = name('xds\0upstream_host_metadata\0filter_metadata\0istio\0workload');
 
+/** Of a request that is over. */
+export const RESPONSE_CODE: Slice = name('response\0code');
+export const RESPONSE_FLAGS: Slice = name('response\0flags');
+export const GRPC_STATUS: Slice = name('response\0grpc_status');
+export const REQUEST_DURATION: Slice = name('request\0duration');
+export const REQUEST_SIZE: Slice = name('request\0total_size');
+export const RESPONSE_SIZE: Slice = name('response\0total_size');
+/** Of its cluster: the service that istiod made it for. */
+export const SERVICE_HOST: Slice = name('xds\0cluster_metadata\0filter_metadata\0istio\0services\x000\0host');
+export const CONTENT_TYPE: Slice = name('content-type');
+
 /** What is written: Envoy keeps `KEY` as the filter state object `wasm.KEY`. */
 export const DOWNSTREAM: Slice = name('envoy.wasm.metadata_exchange.downstream');
 export const DOWNSTREAM_ID: Slice = name('envoy.wasm.metadata_exchange.downstream_id');

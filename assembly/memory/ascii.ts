@@ -21,6 +21,11 @@ export function bytesOf(text: Ascii): usize {
   return text + 2;
 }
 
+/** Whether a slice begins with this text. */
+export function beginsWith(bytes: Slice, text: Ascii): bool {
+  return bytes.size >= sizeOf(text) && compare(bytes.at, bytesOf(text), sizeOf(text)) == 0;
+}
+
 /** Whether a slice holds exactly this text. */
 export function isText(bytes: Slice, text: Ascii): bool {
   return bytes.size == sizeOf(text) && compare(bytes.at, bytesOf(text), bytes.size) == 0;

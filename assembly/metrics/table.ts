@@ -59,29 +59,33 @@ export const DISCOVERY_ON_WORKER: u32 = 24;
 export const DISCOVERY_FOUND: u32 = 25;
 /** Lookups with nobody as their answer. */
 export const DISCOVERY_UNKNOWN: u32 = 26;
+/** Requests whose peer counts as `unknown` in Istio's metrics, since there are `max_series` series already. */
+export const TRAFFIC_UNNAMED: u32 = 27;
 /** Streams that are alive. */
-export const STREAMS: u32 = 27;
+export const STREAMS: u32 = 28;
 /** Peers in the caches. */
-export const CACHE_ENTRIES: u32 = 28;
+export const CACHE_ENTRIES: u32 = 29;
 /** Room that they take, in bytes. */
-export const CACHE_BYTES: u32 = 29;
+export const CACHE_BYTES: u32 = 30;
 /** Plugin configurations that are loaded, over all VMs. */
-export const CONFIGURATIONS: u32 = 30;
+export const CONFIGURATIONS: u32 = 31;
 /** Size of the own metadata header, over all of these: divide by `configurations`. */
-export const OWN_HEADER_BYTES: u32 = 31;
+export const OWN_HEADER_BYTES: u32 = 32;
 /** Streams to a control plane that are up and have brought a response. */
-export const DISCOVERY_CONNECTED: u32 = 32;
+export const DISCOVERY_CONNECTED: u32 = 33;
 /** Workloads that are known. */
-export const DISCOVERY_WORKLOADS: u32 = 33;
+export const DISCOVERY_WORKLOADS: u32 = 34;
 /** Addresses of these. */
-export const DISCOVERY_ADDRESSES: u32 = 34;
+export const DISCOVERY_ADDRESSES: u32 = 35;
 /** Seconds since a control plane was last heard of. */
-export const DISCOVERY_AGE: u32 = 35;
+export const DISCOVERY_AGE: u32 = 36;
+/** Series of Istio's request metrics, over all VMs. */
+export const TRAFFIC_SERIES: u32 = 37;
 
 /** From here on metrics are gauges. */
-export const FIRST_GAUGE: u32 = 27;
+export const FIRST_GAUGE: u32 = 28;
 /** How many there are. */
-export const METRICS: u32 = 36;
+export const METRICS: u32 = 38;
 /** Their names, in order, each with a space behind it. */
 export const NAMES: Ascii =
-  'peers_received refused_base64 refused_protobuf refused_utf8 refused_control refused_no_json_form refused_nesting refused_id refused_baggage oversize mismatches unverified cache_hits cache_misses cache_evictions headers_sent own_fields_left_out streams_unserved discovery_updates discovery_removals discovery_refused discovery_streams discovery_reconnects discovery_failures discovery_on_worker discovery_found discovery_unknown streams cache_entries cache_bytes configurations own_header_bytes discovery_connected discovery_workloads discovery_addresses discovery_age ';
+  'peers_received refused_base64 refused_protobuf refused_utf8 refused_control refused_no_json_form refused_nesting refused_id refused_baggage oversize mismatches unverified cache_hits cache_misses cache_evictions headers_sent own_fields_left_out streams_unserved discovery_updates discovery_removals discovery_refused discovery_streams discovery_reconnects discovery_failures discovery_on_worker discovery_found discovery_unknown traffic_unnamed streams cache_entries cache_bytes configurations own_header_bytes discovery_connected discovery_workloads discovery_addresses discovery_age traffic_series ';

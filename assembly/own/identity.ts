@@ -36,6 +36,8 @@ export class Identity {
   id: Slice;
   /** The same as a member of a baggage header, where the configuration wants that. */
   baggage: Slice;
+  /** The Struct itself, where requests are counted; whatever of it is sent. */
+  struct: Slice;
   /** By which both are found (values.ts). */
   metadataValue: Value;
   idValue: Value;
@@ -57,7 +59,7 @@ const zone = slice(memory.data(8, 4));
  */
 export function readIdentity(config: Config, owner: usize): Identity | null {
   const slicesAt = (offsetof<Identity>() + 7) & ~7;
-  const valuesAt = slicesAt + 3 * SLICE_SIZE;
+  const valuesAt = slicesAt + 4 * SLICE_SIZE;
   const at = allocateFor(owner, valuesAt + 2 * VALUE_SIZE);
   if (!at) return noIdentity();
   memory.fill(at, 0, valuesAt + 2 * VALUE_SIZE);
@@ -65,6 +67,7 @@ export function readIdentity(config: Config, owner: usize): Identity | null {
   identity.metadata = slice(at + slicesAt);
   identity.id = slice(at + slicesAt + SLICE_SIZE);
   identity.baggage = slice(at + slicesAt + 2 * SLICE_SIZE);
+  identity.struct = slice(at + slicesAt + 3 * SLICE_SIZE);
   identity.metadataValue = changetype<Value>(at + valuesAt);
   identity.idValue = changetype<Value>(at + valuesAt + VALUE_SIZE);
 
@@ -79,12 +82,20 @@ export function readIdentity(config: Config, owner: usize): Identity | null {
   if (!readNode(nodeBytes, config.metadataKey, nodeId, nodeCluster, ownValue)) return noNode();
   if (!keepId(config, identity.id, owner)) return noIdentity();
   ownBytes.set(0, 0);
-  keepMetadata(config, identity.metadata, owner);
+  keepMetadata(config, identity, owner);
   const lists = config.lists;
   if (lists && (has(lists.upstreamPropagation, BAGGAGE) || has(lists.downstreamPropagation, BAGGAGE))) {
     keepBaggage(config, identity.baggage, owner);
   }
   return identity;
+}
+
+/** Keeps all that the proxy could say of itself. */
+function keepStruct(struct: Slice, owner: usize): void {
+  const at = allocateFor(owner, ownBytes.size);
+  if (!at) return;
+  memory.copy(at, ownBytes.at, ownBytes.size);
+  struct.set(at, ownBytes.size);
 }
 
 function noIdentity(): Identity | null {
@@ -189,7 +200,8 @@ function findOwnStruct(config: Config): bool {
 }
 
 /** Makes the metadata header of this node, and `ownBytes`, the Struct in it. */
-function keepMetadata(config: Config, metadata: Slice, owner: usize): void {
+function keepMetadata(config: Config, identity: Identity, owner: usize): void {
+  const metadata = identity.metadata;
   if (!findOwnStruct(config)) {
     warnOfNothing(config);
     return;
@@ -211,6 +223,7 @@ function keepMetadata(config: Config, metadata: Slice, owner: usize): void {
     line.addNumber(leftOut);
     log.warn();
   }
+  if (config.traffic) keepStruct(identity.struct, owner);
   const fields = config.fields;
   if (fields) {
     const hasRoom = reserve(roomForSelect(ownBytes, fields.count));

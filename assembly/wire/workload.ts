@@ -42,6 +42,8 @@ export const KEPT_TEXTS: u32 = 12;
 /** The longest text in bytes, and the longest uid. */
 export const LONGEST_TEXT: u32 = 253;
 export const LONGEST_UID: u32 = 1024;
+/** The types that are known are 0 up to this one. */
+const LAST_TYPE: u32 = 3;
 /** The most addresses of one workload. */
 const MOST_ADDRESSES: u32 = 16;
 
@@ -123,7 +125,7 @@ function readWorkload(workload: Workload): Ascii {
   body.open(workload.bodyAt, workload.bodyAt + workload.bodySize, 0);
   while (body.next()) {
     if (body.type == VARINT) {
-      if (body.field == 12) workload.type = <u32>body.number;
+      if (body.field == 12) workload.type = <u32>body.number <= LAST_TYPE ? <u32>body.number : 0;
       else if (body.field == 25) workload.isHostNetwork = body.number == 1;
     } else if (body.type == LENGTH) {
       const number = textOf(body.field);

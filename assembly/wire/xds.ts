@@ -3,7 +3,7 @@
 
 import { Ascii, bytesOf, sizeOf } from '../memory/ascii';
 import { Slice } from '../memory/slice';
-import { LENGTH, tagOf, VARINT, Writer } from './protobuf';
+import { Cursor, LENGTH, tagOf, VARINT, Writer } from './protobuf';
 
 /**
  * The messages of delta xDS (envoy.service.discovery.v3), of which we use
@@ -55,7 +55,7 @@ export class Field {
     const type = <u32>tag & 7;
     this.number = 0;
     let size: u64 = 0;
-    if (tag >> 3 == 0) return MALFORMED;
+    if (tag >> 3 == 0 || tag > 0xffffffff) return MALFORMED;
     if (type == LENGTH || type == VARINT) {
       size = this.varint(type == LENGTH ? limit : min(end, at + 2 * LONGEST_HEAD));
       if (size == BROKEN) return at + 2 * LONGEST_HEAD > end ? CUT : MALFORMED;
@@ -85,6 +85,9 @@ export class Field {
 
 const BROKEN: u64 = u64.MAX_VALUE;
 
+const NODE_EXTENSIONS: u32 = 9;
+const fields = changetype<Cursor>(memory.data(40, 8));
+
 const TYPE_URL: Ascii = 'type.googleapis.com/istio.workload.Workload';
 /** google.rpc.Code.INVALID_ARGUMENT */
 const INVALID_ARGUMENT: u8 = 3;
@@ -98,6 +101,24 @@ export function putVersion(writer: Writer, name: Slice, version: Slice): void {
   writer.bytes(name.at, name.size);
   writer.close(1, nameEnd);
   writer.close(5, end);
+}
+
+/** Leaves out of a node, where it stands, the list of its extensions, some 50 kB that no control plane of workloads reads. */
+export function leaveOutExtensions(node: Slice): void {
+  let to = node.at;
+  let start = node.at;
+  fields.open(node.at, node.end(), 0);
+  while (fields.next()) {
+    // All fields of a node have a length.
+    if (fields.type != LENGTH) return;
+    const end = fields.at + fields.size;
+    if (fields.field != NODE_EXTENSIONS) {
+      memory.copy(to, start, end - start);
+      to += end - start;
+    }
+    start = end;
+  }
+  node.size = <u32>(to - node.at);
 }
 
 /** The first request of a stream: who asks, and for what. */

@@ -6,16 +6,21 @@ import { type Branch, Coverage } from './coverage.ts';
 import { type Builds, type InstrumentedBuilds, sourceOf, type Target } from './target.ts';
 import { Base64 } from './targets/base64.ts';
 import { ConfigTarget } from './targets/config.ts';
+import { Discovery } from './targets/discovery.ts';
 import { Streams } from './targets/streams.ts';
 import { StructTarget } from './targets/struct.ts';
 
 /** The targets, and how much of all inputs each gets: the cheap ones are not starved, the dear ones not rushed. */
 const SHARES: [new (builds: Builds) => Target, number][] = [
-  [Base64, 0.3],
-  [StructTarget, 0.3],
-  [ConfigTarget, 0.2],
-  [Streams, 0.2],
+  [Base64, 0.25],
+  [StructTarget, 0.25],
+  [ConfigTarget, 0.15],
+  [Streams, 0.15],
+  [Discovery, 0.2],
 ];
+
+/** Targets whose inputs are programs in JSON. */
+const PROGRAMS = ['streams', 'discovery'];
 
 /** After so many inputs a target gets new instances: a failure is repeated from the last such point. */
 const EPOCH = 5000;
@@ -35,7 +40,7 @@ export function readCorpus(target: string): Uint8Array[] {
 }
 
 function writeCorpus(target: Target, corpus: Uint8Array[]): void {
-  const texts = corpus.map((input) => Buffer.from(input).toString(target.name === 'streams' ? 'utf8' : 'hex'));
+  const texts = corpus.map((input) => Buffer.from(input).toString(PROGRAMS.includes(target.name) ? 'utf8' : 'hex'));
   writeFileSync(corpusFile(target.name), `${JSON.stringify(texts, null, 2)}\n`);
 }
 
@@ -68,7 +73,7 @@ export class Finding extends Error {
   ) {
     const { name, message } = cause as Error;
     const where = isRepeatable ? '' : ` (only after the inputs before it, from ${index - (index % EPOCH)} on)`;
-    const text = target === 'streams' ? `\n  which is ${Buffer.from(input).toString().slice(0, 4000)}` : '';
+    const text = PROGRAMS.includes(target) ? `\n  which is ${Buffer.from(input).toString().slice(0, 4000)}` : '';
     super(
       `${target}: ${name === 'Error' ? '' : `${name}: `}${message}${where}\n` +
         `  input ${Buffer.from(input).toString('hex').slice(0, 20_000)}${text}\n` +
@@ -172,7 +177,7 @@ export interface CoverageResult {
 
 /** Runs the targets on builds with counters: what of assembly/wire the inputs reach. With `keeps`, the corpus grows. */
 export function cover(instrumented: InstrumentedBuilds, options: Options & { keeps?: boolean }): CoverageResult {
-  const { inputs, seed, keeps } = options;
+  const { inputs, seed, keeps, only } = options;
   const builds = {
     module: new WebAssembly.Module(instrumented.module.bytes as BufferSource),
     codecs: new WebAssembly.Module(instrumented.codecs.bytes as BufferSource),
@@ -180,7 +185,7 @@ export function cover(instrumented: InstrumentedBuilds, options: Options & { kee
   const all = new Coverage();
   all.add(instrumented.module, 'assembly/wire/');
   all.add(instrumented.codecs, 'assembly/wire/');
-  for (const { target, share } of newTargets(builds)) {
+  for (const { target, share } of newTargets(builds).filter(({ target }) => !only || target.name === only)) {
     const own = new Coverage();
     const corpus = readCorpus(target.name);
     const kept: Uint8Array[] = [];

@@ -26,6 +26,7 @@ describe('the built module', () => {
       'proxy_on_delete',
       'proxy_on_grpc_close',
       'proxy_on_grpc_receive',
+      'proxy_on_log',
       'proxy_on_queue_ready',
       'proxy_on_request_headers',
       'proxy_on_response_headers',

@@ -25,6 +25,8 @@ export interface ClusterOptions {
   authority?: Authority;
   /** That port; any unless told. */
   securePort?: number;
+  /** How long istiod's connections live, such as `2s`; without an end unless told. */
+  age?: string;
   /** More of istiod's environment than the shipped values. */
   env?: Record<string, string>;
 }
@@ -54,9 +56,9 @@ export class Cluster implements XdsServer {
 
   /** Starts istiod, at the addresses that it had before. */
   async startIstiod(): Promise<void> {
-    const { authority, securePort = 0 } = this.options;
+    const { authority, securePort = 0, age = '0s' } = this.options;
     const args = this.address ? ['-xds', this.address] : [];
-    args.push('-secure', this.secure || `127.0.0.1:${securePort}`);
+    args.push('-age', age, '-secure', this.secure || `127.0.0.1:${securePort}`);
     if (authority) {
       const { chain, key } = authority.issue('istiod', { hosts: ['istiod.istio-system.svc'] });
       args.push('-certificate', chain, '-key', key, '-root', authority.root);
@@ -75,6 +77,11 @@ export class Cluster implements XdsServer {
   async killIstiod(): Promise<void> {
     await this.running?.[Symbol.asyncDispose]();
     this.running = undefined;
+  }
+
+  /** Stops istiod without an end: its connections stay, and nobody answers on them. */
+  freezeIstiod(): void {
+    this.running?.freeze();
   }
 
   /** Adds Kubernetes resources, or puts them in place of those of the same name. */

@@ -10,7 +10,7 @@ import { Authority, spiffe } from '../../testkit/envoy/certificates.ts';
 import { App } from '../../testkit/http.ts';
 import { Cluster } from './cluster.ts';
 import { endpointsOf, podAddresses, type Resource, type Sidecar } from './mesh.ts';
-import { MeshStand, shippedResource, shippedResources } from './mesh_stand.ts';
+import { discoveryCluster, MeshStand, shippedResource, shippedResources } from './mesh_stand.ts';
 import { deployed, moved, relabelled, serviceOf } from './pods.ts';
 import { Registry } from './registry.ts';
 
@@ -48,7 +48,7 @@ beforeAll(async () => {
   const service = serviceOf('ratings', ratings.port);
   const resources = [
     ...plugins(`oci://${registry.host}/mesh/metadata-exchange:1`),
-    clusterAt(securePort),
+    discoveryCluster(securePort),
     shippedResource('bridge.yaml'),
     accessLog(),
     ...[visitor, server, gone, service, endpointsOf(service, server)],
@@ -77,14 +77,6 @@ function plugins(url: string): Resource[] {
     spec.pluginConfig.publish_fields = FIELDS;
   }
   return all;
-}
-
-/** The cluster as shipped, at another address. */
-function clusterAt(port: number): Resource {
-  const filter = shippedResource('workload-discovery/cluster.yaml');
-  const { endpoint } = filter.spec.configPatches[0].patch.value.load_assignment.endpoints[0].lb_endpoints[0];
-  endpoint.address.socket_address = { address: '127.0.0.1', port_value: port };
-  return filter;
 }
 
 /** The access log as shipped, with dynamic metadata and plain fields. */

@@ -44,6 +44,11 @@ export class Istiod implements XdsServer {
     }
   }
 
+  /** Stops it without an end: its connections stay, and nobody answers on them. */
+  freeze(): void {
+    process.kill(this.daemon.pid, 'SIGSTOP');
+  }
+
   /** An address that it says with this word before it. */
   said(word: string): string {
     const address = new RegExp(`^${word} (\\S+)$`, 'm').exec(this.log())?.[1];
@@ -106,6 +111,8 @@ export interface SidecarOptions {
   /** Whether to wait until Envoy is ready, and not only until it is there. */
   ready?: boolean;
   role?: 'sidecar' | 'router';
+  /** More of the agent's environment. */
+  env?: Record<string, string>;
   /** Who issues the certificate that the agent has for its workload; without this it has none. */
   authority?: Authority;
 }
@@ -122,7 +129,7 @@ export class Sidecar implements AsyncDisposable {
   static async start(
     pod: Resource,
     istiod: XdsServer,
-    { ready = true, role = 'sidecar', authority }: SidecarOptions = {},
+    { ready = true, role = 'sidecar', authority, env: more }: SidecarOptions = {},
   ): Promise<Sidecar> {
     const folder = mkdtempSync(join(tmpdir(), 'sidecar-'));
     const [adminPort, statusPort, envoyStatus, prometheus] = [await port(), await port(), await port(), await port()];
@@ -173,6 +180,7 @@ export class Sidecar implements AsyncDisposable {
         concurrency: 1,
         terminationDrainDuration: '0s',
       }),
+      ...more,
     };
     const args = ['proxy', role, '--domain', `${pod.metadata.namespace}.svc.cluster.local`];
     const command = inContainer(program('pilot-agent'), [...args, '--proxyLogLevel=warning']);

@@ -28,6 +28,14 @@ export function shippedResource(file: string): Resource {
   return shippedResources(file)[0];
 }
 
+/** The shipped cluster of workload discovery, with istiod's secure port of a test. */
+export function discoveryCluster(securePort: number): Resource {
+  const filter = shippedResource('workload-discovery/cluster.yaml');
+  const { endpoint } = filter.spec.configPatches[0].patch.value.load_assignment.endpoints[0].lb_endpoints[0];
+  endpoint.address.socket_address = { address: '127.0.0.1', port_value: securePort };
+  return filter;
+}
+
 /** The header names of the dialect that the shipped configuration has. */
 export const HEADERS = { metadata: 'x-envoy-peer-metadata', id: 'x-envoy-peer-metadata-id' };
 

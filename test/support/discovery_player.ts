@@ -173,6 +173,28 @@ export class Player {
     return found && struct.read(found);
   }
 
+  /**
+   * Has somebody else write one of the records, and asks for addresses: what is published must be a Struct with an
+   * identity, whoever it names. Then all is as it was.
+   */
+  forge(number: number, change: (record: Buffer) => Buffer, addresses: string[]): void {
+    // What a sweep removes meanwhile would come back.
+    if (this.mustSweep) this.settle();
+    const { shared } = this.proxy.process;
+    const keys = shared.keys.filter((key) => key.startsWith('mxw1') && shared.get(key)?.length);
+    if (keys.length === 0) return;
+    const key = keys[number % keys.length];
+    const record = shared.get(key) as Buffer;
+    shared.set(key, change(record));
+    this.pass(1);
+    for (const address of addresses) {
+      const who = this.published(address, 'client');
+      if (who && typeof who.IDENTITY !== 'string') throw new Error(`a forged record is published as ${show(who)}`);
+    }
+    shared.set(key, record);
+    this.pass(1);
+  }
+
   /** Compares what is counted; a tick writes it. */
   compareCounts(): void {
     this.pass(1);

@@ -172,11 +172,14 @@ export class DiscoveryStand implements AsyncDisposable {
     return `${this.files.folder}/${name}`;
   }
 
+  /** Stops everything; throws if Envoy had anything worse to say than a warning. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.envoy.stop();
     await this.server[Symbol.asyncDispose]();
     await this.app[Symbol.asyncDispose]();
     this.files[Symbol.dispose]();
+    const errors = this.envoy.log().match(/^.*\[(error|critical)\].*$/gm);
+    if (errors) throw new Error(`Envoy's log:\n${errors.slice(0, 20).join('\n')}`);
   }
 
   private readonly successes = new Map<string, number>();

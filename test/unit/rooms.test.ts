@@ -14,6 +14,7 @@ const FLOORS = [
   ['roots'],
   ['http'],
   ['runs'],
+  ['traffic'],
   ['peers', 'own'],
   ['discovery'],
   ['metrics'],

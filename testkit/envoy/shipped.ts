@@ -24,9 +24,14 @@ function documents(path: string): Bootstrap[] {
 
 /**
  * A shipped configuration, ready to run on any machine: the admin page and listeners at free ports of this machine
- * only, and each cluster that `endpoints` names at a port of this machine. All else is as shipped.
+ * only, and each cluster that `endpoints` names at a port of this machine, with the address that `addresses` has for
+ * it. All else is as shipped.
  */
-export function shipped(path: string, endpoints: Record<string, number> = {}): Bootstrap {
+export function shipped(
+  path: string,
+  endpoints: Record<string, number> = {},
+  addresses: Record<string, string> = {},
+): Bootstrap {
   const config: Bootstrap = parse(readFileSync(join(ROOT, path), 'utf8'));
   config.admin = { ...config.admin, address: anyPort() };
   for (const listener of config.static_resources.listeners) listener.address = anyPort();
@@ -34,7 +39,9 @@ export function shipped(path: string, endpoints: Record<string, number> = {}): B
     const cluster = config.static_resources.clusters?.find((each: { name: string }) => each.name === name);
     if (!cluster) throw new Error(`${path} has no cluster ${name}`);
     cluster.type = 'STATIC';
-    cluster.load_assignment.endpoints = [{ lb_endpoints: [{ endpoint: { address: localPort(port) } }] }];
+    cluster.load_assignment.endpoints = [
+      { lb_endpoints: [{ endpoint: { address: localPort(port, addresses[name]) } }] },
+    ];
   }
   return config;
 }

@@ -19,6 +19,8 @@ interface Exports {
 
 /** A VM's memory, as a host reads and writes it. */
 export class Memory {
+  private last = Buffer.alloc(0);
+
   constructor(private readonly exports: Exports) {}
 
   /** How many bytes the module has. */
@@ -61,7 +63,10 @@ export class Memory {
     this.view().writeBigUInt64LE(value, to);
   }
 
+  /** All of it. A memory that grew has another buffer. */
   private view(): Buffer {
-    return Buffer.from(this.exports.memory.buffer);
+    const { buffer } = this.exports.memory;
+    if (this.last.buffer !== buffer) this.last = Buffer.from(buffer);
+    return this.last;
   }
 }

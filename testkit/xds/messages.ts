@@ -132,8 +132,17 @@ export function writeRequest(fields: Partial<DiscoveryRequest>): Buffer {
   return Buffer.from(Request.encode(Request.fromObject(fields)).finish());
 }
 
+const known = new Map<string, Buffer>();
+
 /** The octets of an IP address: 4, or 16 for every spelling of IPv6. */
 export function address(text: string): Buffer {
+  const found = known.get(text) ?? readAddress(text);
+  // The same few addresses are asked for again and again.
+  if (known.size < 1000) known.set(text, found);
+  return found;
+}
+
+function readAddress(text: string): Buffer {
   if (isIPv4(text)) return Buffer.from(text.split('.').map(Number));
   if (!isIPv6(text)) throw new Error(`${text} is no IP address`);
   // A URL's host spells each IPv6 address in one way: groups of hexadecimal digits, the longest row of zeros left out.

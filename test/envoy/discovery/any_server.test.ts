@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { parse, stringify } from 'yaml';
-import { serve } from '../../../envoy/workload-discovery/server.ts';
 import { ROOT } from '../../../testkit/envoy/binary.ts';
 import { Envoy } from '../../../testkit/envoy/process.ts';
 import { shipped } from '../../../testkit/envoy/shipped.ts';
 import { App, send } from '../../../testkit/http.ts';
+import { serve } from '../../../tools/workload-server.ts';
 import { OLDEST_AND_NEWEST } from '../../support/discovery.ts';
 import { logged } from '../../support/shipped.ts';
 
@@ -27,9 +27,8 @@ test.each(OLDEST_AND_NEWEST)('both sides are known by a list in a file, on Envoy
   writeFileSync(file, text);
   await using app = await App.start(() => ({}), SERVER);
   await using server = await serve(0, file);
-  const config = shipped(`${FOLDER}/any-server.yaml`, { ratings: app.port, 'workload-discovery': server.port });
-  const [ratings] = config.static_resources.clusters;
-  ratings.load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address = SERVER;
+  const ports = { ratings: app.port, 'workload-discovery': server.port };
+  const config = shipped(`${FOLDER}/any-server.yaml`, ports, { ratings: SERVER });
   await using envoy = await Envoy.start(config, { name: 'any-server', version });
   await envoy.until('it knows them', async () => {
     return (await envoy.stat('wasmcustom.metadata_exchange.discovery_workloads')) === 2;

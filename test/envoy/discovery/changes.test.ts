@@ -8,10 +8,10 @@ import { DiscoveryStand } from '../../support/discovery_stand.ts';
 
 /** Pods come, go and change: the first request after the proxy acknowledged it, and a second, knows. */
 
-/** Workers keep an answer for a second. */
-const KEPT = 1_050;
+/** Workers keep an answer for a second, and a busy machine is late. */
+const KEPT = 1_200;
 
-describe.each(OLDEST_AND_NEWEST)('pods, on Envoy %s', (_, version) => {
+describe.concurrent.each(OLDEST_AND_NEWEST)('pods, on Envoy %s', (_, version) => {
   let stand: DiscoveryStand;
   const pod = (name: string, more: object = {}): Named => ({ ...CLIENT, uid: name, name, addresses: [], ...more });
 
@@ -90,7 +90,7 @@ describe.each(OLDEST_AND_NEWEST)('pods, on Envoy %s', (_, version) => {
   });
 });
 
-test('only those of the proxy’s own network are found, where it has one', async () => {
+test.concurrent('only those of the proxy’s own network are found, where it has one', async () => {
   const [from, elsewhere] = ['127.0.7.1', '127.0.7.2'];
   await using stand = await DiscoveryStand.start({
     node: { metadata: { NETWORK: 'east' } },

@@ -14,7 +14,7 @@ const warnings = (stand: DiscoveryStand, cluster = 'workload-discovery') =>
     .split('\n')
     .filter((line) => line.includes('[warning]') && line.includes(cluster));
 
-describe.each(OLDEST_AND_NEWEST)('the cluster, on Envoy %s', (_, version) => {
+describe.concurrent.each(OLDEST_AND_NEWEST)('the cluster, on Envoy %s', (_, version) => {
   test('is missing: one warning, a metric, retries; it works when the cluster comes', async () => {
     await using stand = await DiscoveryStand.start({ version, workers: 2, cds: true, cluster: null });
     await stand.until('attempts fail', async () => (await stand.metric('discovery_failures')) >= 2);
@@ -48,7 +48,7 @@ describe.each(OLDEST_AND_NEWEST)('the cluster, on Envoy %s', (_, version) => {
   });
 });
 
-test('another name for it; two names are two control planes, which do not mix', async () => {
+test.concurrent('another name for it; two names are two control planes, which do not mix', async () => {
   const at = (cluster: string, n: number) => ({
     downstream_discovery: [{ workload_discovery: {} }],
     workload_discovery: { cluster },

@@ -10,8 +10,11 @@ import { ALL_KNOWN, BOTH, DiscoveryStand } from '../../support/discovery_stand.t
 
 const NEWCOMER = { uid: 'late', name: 'late', addresses: ['127.0.0.7'] };
 
+/** Goes while the control plane is away. */
+const GONE = { uid: 'gone', name: 'gone', addresses: ['127.0.0.8'] };
+
 /** Envoy asks after a silent connection, and ends it where nobody answers. */
-const KEEPALIVE = { interval: '1s', timeout: '1s' };
+const KEEPALIVE = { interval: '1s', timeout: '2s' };
 
 /** Waits until a workload is known that the control plane has since now. */
 async function expectNewcomer(stand: DiscoveryStand): Promise<void> {
@@ -21,29 +24,31 @@ async function expectNewcomer(stand: DiscoveryStand): Promise<void> {
   });
 }
 
-describe.each(OLDEST_AND_NEWEST)('a control plane, on Envoy %s', (_, version) => {
+describe.concurrent.each(OLDEST_AND_NEWEST)('a control plane, on Envoy %s', (_, version) => {
   test('that stops and starts again: the proxy says what it has, and hears only what it missed', async () => {
-    await using stand = await DiscoveryStand.start({ version, workers: 2 });
+    const workloads = [CLIENT, SERVER, GONE];
+    await using stand = await DiscoveryStand.start({ version, workers: 2, workloads });
     await stand.untilKnown();
     const traffic = stand.traffic();
     stand.server.stop();
     await stand.untilMetric('discovery_connected', 0);
     await sleep(1_500);
     expect(await stand.metric('discovery_failures')).toBeGreaterThan(0);
-    expect(await stand.metric('discovery_workloads'), 'what is known is kept').toBe(2);
-    // While nobody listens, a pod is gone.
-    stand.server.set({ ...NEWCOMER, uid: 'short-lived' });
-    stand.server.remove('short-lived');
+    const whoWas = async () => (await stand.names({ from: GONE.addresses[0] }))[0];
+    expect(await whoWas(), 'what is known is kept').toBe(GONE.name);
+    expect(await stand.metric('discovery_workloads')).toBe(3);
+    stand.server.remove(GONE.uid);
     await stand.server.restart();
     await stand.untilStreams(1);
+    await stand.until('who is gone is forgotten', async () => (await whoWas()) === undefined);
     expect(Object.keys(await traffic.stop())).toEqual([ALL_KNOWN]);
     const [first] = stand.server.open[0].requests;
-    expect(Object.keys(first.initialResourceVersions).sort()).toEqual([CLIENT.uid, SERVER.uid].sort());
+    expect(Object.keys(first.initialResourceVersions).sort()).toEqual([CLIENT.uid, GONE.uid, SERVER.uid].sort());
     expect(first.node, 'it says again who it is').toBeDefined();
     await expectNewcomer(stand);
     expect(stand.server.overlap()).toBeLessThan(MOMENT);
     await stand.untilMetric('discovery_connected', 1);
-    expect(await stand.metric('discovery_reconnects')).toBe(1);
+    expect(await stand.metric('discovery_reconnects')).toBeGreaterThan(0);
   });
 
   test('that asks proxies to leave (GOAWAY): they come again', async () => {
@@ -68,12 +73,12 @@ describe.each(OLDEST_AND_NEWEST)('a control plane, on Envoy %s', (_, version) =>
     const traffic = stand.traffic();
     relay.hang();
     stand.server.set(NEWCOMER);
-    await stand.until('there is a new stream', () => stand.server.streams.length === 2);
+    await stand.until('there is a new stream', () => stand.server.streams.length > 1);
     await stand.until('the newcomer is known', async () => {
       return (await stand.names({ from: NEWCOMER.addresses[0] }))[0] === NEWCOMER.name;
     });
     expect(Object.keys(await traffic.stop())).toEqual([ALL_KNOWN]);
-    expect(stand.server.streams.length).toBe(2);
+    expect(stand.server.open.filter((stream) => stream !== first)).toHaveLength(1);
     expect(first.sent.length, 'the old stream was told, and nobody heard it').toBe(2);
     expect(first.answerTo(first.sent[1])).toBeUndefined();
   });
@@ -98,7 +103,7 @@ describe.each(OLDEST_AND_NEWEST)('a control plane, on Envoy %s', (_, version) =>
   });
 });
 
-describe('a control plane', () => {
+describe.concurrent('a control plane', () => {
   test('that sends garbage is told which resource it was; the others count', async () => {
     await using stand = await DiscoveryStand.start();
     await stand.untilKnown();
@@ -115,6 +120,22 @@ describe('a control plane', () => {
     stand.server.sendRaw(Buffer.from('0affffffff', 'hex'));
     stand.server.set({ ...NEWCOMER, name: 'later' });
     await stand.until('the update counts', async () => (await stand.names({ from: '127.0.0.7' }))[0] === 'later');
+  });
+
+  test('that ends each stream after it has answered is asked again, no more than once a second', async () => {
+    await using stand = await DiscoveryStand.start();
+    await stand.untilKnown();
+    const { server } = stand;
+    const begin = performance.now();
+    const end = begin + 8_000;
+    while (performance.now() < end) {
+      if (server.settled) server.open[0].end(0, '');
+      await sleep(20);
+    }
+    expect(server.streams.length, 'it comes again').toBeGreaterThan(3);
+    expect(server.streams.length).toBeLessThan(11);
+    expect(await stand.names()).toEqual(BOTH);
+    await expectNewcomer(stand);
   });
 
   test('that turns the proxy away is asked again, less and less often', async () => {

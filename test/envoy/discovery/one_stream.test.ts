@@ -12,13 +12,14 @@ import {
   LONGER_THAN_ANY_SEARCH,
   listening,
   MOMENT,
+  OLDEST_AND_NEWEST,
   VERSIONS,
 } from '../../support/discovery.ts';
 import { ALL_KNOWN, BOTH, DiscoveryStand } from '../../support/discovery_stand.ts';
 
 /** A proxy asks the control plane once, however many threads, listeners and configurations it has. */
 
-test.each(VERSIONS)(
+test.concurrent.each(VERSIONS)(
   'four workers and two configurations under traffic: one stream, on Envoy %s',
   async (_, version) => {
     await using stand = await DiscoveryStand.start({
@@ -42,7 +43,7 @@ test.each(VERSIONS)(
   },
 );
 
-describe('one stream', () => {
+describe.concurrent('one stream', () => {
   test('in a VM with an id, which shares nothing with others', async () => {
     await using stand = await DiscoveryStand.start({
       workers: 2,
@@ -72,29 +73,33 @@ describe('one stream', () => {
     expect(await stand.names({ listener: 'other' })).toEqual(BOTH);
   });
 
-  test('of the bootstrap service lives on while filters come and go', async () => {
-    await using stand = await DiscoveryStand.start({
-      workers: 2,
-      lds: true,
-      drainSeconds: 1,
-      bootstrap: bootstrapService({ workload_discovery: {} }, { name: 'discovery' }),
-      listeners: [],
-    });
-    await stand.untilStreams(1);
-    for (let n = 1; n <= 3; n++) {
-      await stand.setListeners([listening('main', filter(generation(n)))]);
-      await stand.untilKnown();
-      await stand.setListeners([]);
-      await stand.until('the filter is gone', async () => {
-        return (await stand.envoy.stat('listener_manager.total_listeners_draining')) === 0;
+  test.each(OLDEST_AND_NEWEST)(
+    'of the bootstrap service lives on while filters come and go, on Envoy %s',
+    async (_, version) => {
+      await using stand = await DiscoveryStand.start({
+        version,
+        workers: 2,
+        lds: true,
+        drainSeconds: 1,
+        bootstrap: bootstrapService({ workload_discovery: {} }, { name: 'discovery' }),
+        listeners: [],
       });
-    }
-    await stand.setListeners([listening('main', filter(generation(4)))]);
-    await stand.untilKnown();
-    await sleep(LONGER_THAN_ANY_SEARCH);
-    expect(stand.server.streams).toHaveLength(1);
-    expect(stand.server.overlap()).toBeLessThan(MOMENT);
-    stand.server.set({ uid: 'late', name: 'late', addresses: ['127.0.0.7'] });
-    await stand.until('the newcomer is known', async () => (await stand.names({ from: '127.0.0.7' }))[0] === 'late');
-  });
+      await stand.untilStreams(1);
+      for (let n = 1; n <= 3; n++) {
+        await stand.setListeners([listening('main', filter(generation(n)))]);
+        await stand.untilKnown();
+        await stand.setListeners([]);
+        await stand.until('the filter is gone', async () => {
+          return (await stand.envoy.stat('listener_manager.total_listeners_draining')) === 0;
+        });
+      }
+      await stand.setListeners([listening('main', filter(generation(4)))]);
+      await stand.untilKnown();
+      await sleep(LONGER_THAN_ANY_SEARCH);
+      expect(stand.server.streams).toHaveLength(1);
+      expect(stand.server.overlap()).toBeLessThan(MOMENT);
+      stand.server.set({ uid: 'late', name: 'late', addresses: ['127.0.0.7'] });
+      await stand.until('the newcomer is known', async () => (await stand.names({ from: '127.0.0.7' }))[0] === 'late');
+    },
+  );
 });

@@ -7,12 +7,14 @@ import {
   anotherBuild,
   BY_ADDRESS,
   bootstrapService,
+  CLIENT,
   filter,
   generation,
   LONGER_THAN_ANY_SEARCH,
   listening,
   MOMENT,
   OLDEST_AND_NEWEST,
+  SERVER,
   TAKES_FIRST_VM_LATE,
 } from '../../support/discovery.ts';
 import { ALL_KNOWN, BOTH, DiscoveryStand } from '../../support/discovery_stand.ts';
@@ -21,6 +23,9 @@ import { ALL_KNOWN, BOTH, DiscoveryStand } from '../../support/discovery_stand.t
 
 /** Longer than old listeners go on: `drainSeconds` below. */
 const DRAINED = 4_000;
+
+/** Builds of the same version that follow each other sooner do not find out who is on the main thread: a worker asks. */
+const APART = 2_500;
 
 /** Whether there is one stream, there were never two at once, and what is new still arrives. */
 async function expectOneLiveStream(stand: DiscoveryStand): Promise<void> {
@@ -31,7 +36,7 @@ async function expectOneLiveStream(stand: DiscoveryStand): Promise<void> {
   expect(stand.server.open).toHaveLength(1);
 }
 
-describe.each(OLDEST_AND_NEWEST)('under traffic, on Envoy %s', (_, version) => {
+describe.concurrent.each(OLDEST_AND_NEWEST)('under traffic, on Envoy %s', (_, version) => {
   test('listener updates in a row, each with another configuration', async () => {
     await using stand = await DiscoveryStand.start({
       version,
@@ -70,16 +75,42 @@ describe.each(OLDEST_AND_NEWEST)('under traffic, on Envoy %s', (_, version) => {
     await stand.untilKnown();
     const traffic = stand.traffic();
     for (const build of ['second', 'third']) {
+      await sleep(APART);
       const module = anotherBuild(stand.file(`${build}.wasm`), build);
       await stand.setExtension(filter(BY_ADDRESS, { module }));
       await sleep(LONGER_THAN_ANY_SEARCH);
     }
     expect(Object.keys(await traffic.stop())).toEqual([ALL_KNOWN]);
+    expect(await stand.metric('discovery_on_worker'), 'each was found on the main thread').toBe(0);
+    expect(stand.server.streams).toHaveLength(3);
+    await expectOneLiveStream(stand);
+  });
+
+  test('another build takes over while the control plane is away; what went meanwhile is forgotten', async () => {
+    const from = '127.0.0.8';
+    const gone = { uid: 'gone', name: 'gone', addresses: [from] };
+    await using stand = await DiscoveryStand.start({
+      version,
+      workers: 2,
+      ecds: filter(BY_ADDRESS),
+      workloads: [CLIENT, SERVER, gone],
+    });
+    await stand.until('it is known', async () => (await stand.names({ from }))[0] === gone.name);
+    const traffic = stand.traffic();
+    stand.server.stop();
+    await stand.setExtension(filter(BY_ADDRESS, { module: anotherBuild(stand.file('second.wasm'), 'second') }));
+    await sleep(LONGER_THAN_ANY_SEARCH);
+    expect(await stand.names({ from })).toEqual([gone.name, SERVER.name]);
+    stand.server.remove(gone.uid);
+    await stand.server.restart();
+    await stand.untilStreams(1);
+    await stand.until('it is forgotten', async () => (await stand.names({ from }))[0] === undefined);
+    expect(Object.keys(await traffic.stop())).toEqual([ALL_KNOWN]);
     await expectOneLiveStream(stand);
   });
 });
 
-test.each(TAKES_FIRST_VM_LATE)(
+test.concurrent.each(TAKES_FIRST_VM_LATE)(
   'the filter comes only later, goes, and comes again, on Envoy %s',
   async (_, version) => {
     const busy = { ...listening('busy', filter({})), filters: [] };
@@ -106,7 +137,7 @@ test.each(TAKES_FIRST_VM_LATE)(
   },
 );
 
-test('a listener of which only something else changes keeps the stream', async () => {
+test.concurrent('a listener of which only something else changes keeps the stream', async () => {
   await using stand = await DiscoveryStand.start({ workers: 2, lds: true, drainSeconds: 1 });
   await stand.untilKnown();
   const [stream] = stand.server.streams;

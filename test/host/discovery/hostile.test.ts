@@ -109,6 +109,21 @@ describe('a record that somebody else wrote', () => {
   });
 });
 
+test('a new stream says nothing to the server that is no text, whatever stands in records', () => {
+  const { discovery, key, record } = mesh();
+  for (const at of record.keys()) {
+    const forged = Buffer.from(record);
+    forged[at] = 0xff;
+    discovery.proxy.process.shared.set(key, forged);
+    // protobufjs reads no request with a text that is none.
+    discovery.istiod.hangUp();
+    discovery.proxy.pass(3);
+    if (discovery.istiod.open.length !== 1) expect.fail(`there is no stream with a forged byte ${at}`);
+    discovery.istiod.serve(pod('a', ['10.0.0.1'], FIELDS));
+  }
+  expect(discovery.names('10.0.0.1')).toEqual(['a']);
+});
+
 describe('a lease that somebody else wrote', () => {
   test.each([
     ['of no bytes', Buffer.alloc(0)],

@@ -132,7 +132,9 @@ describe('what cannot be taken is refused by itself, named to the control plane,
     ['a NUL in a text', fields({ workloadName: 'a\0b' })],
     ['a control character in its zone', fields({ locality: { zone: '\x7f' } })],
     ['a uid of 1,025 bytes', { name: 'u'.repeat(1025), version: '1', body: sound }],
-    ['a uid that is no UTF-8', { name: 'a\nb', version: '1', body: sound }],
+    ['a version of 254 bytes', { ...withBody(sound), version: 'v'.repeat(254) }],
+    ['a version with a control character', { ...withBody(sound), version: 'v\n' }],
+    ['a uid that is no text', { name: 'a\nb', version: '1', body: sound }],
   ])('%s', (_, bad) => {
     const discovery = new Discovery();
     discovery.istiod.push({ resources: [good('before', '10.0.0.1'), bad, good('after', '10.0.0.2')] });

@@ -36,14 +36,17 @@ type control struct {
 
 func (c control) serve(listener net.Listener) error {
 	mux := http.NewServeMux()
-	mux.HandleFunc("PUT /", c.change(c.put))
-	mux.HandleFunc("DELETE /", c.change(c.remove))
+	mux.HandleFunc("PUT /", c.forEach(c.put))
+	mux.HandleFunc("DELETE /", c.forEach(c.remove))
 	mux.HandleFunc("GET /watchers", c.watchers)
 	mux.HandleFunc("PUT /tokens", c.setTokens)
 	return http.Serve(listener, mux)
 }
 
-func (c control) change(each func(k8stesting.ObjectTracker, schema.GroupVersionResource, runtime.Object) error) http.HandlerFunc {
+// change does something with one resource.
+type change func(k8stesting.ObjectTracker, schema.GroupVersionResource, runtime.Object) error
+
+func (c control) forEach(each change) http.HandlerFunc {
 	return func(answer http.ResponseWriter, request *http.Request) {
 		body, err := io.ReadAll(request.Body)
 		for _, text := range yml.SplitString(string(body)) {

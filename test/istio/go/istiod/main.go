@@ -6,7 +6,7 @@
 // that it says where it takes changes (`control ADDRESS`), and where it serves xDS with TLS (`secure ADDRESS`), if it is
 // given a certificate.
 //
-//	istiod [-xds ADDRESS] [-secure ADDRESS -certificate FILE -key FILE -root FILE]
+//	istiod [-xds ADDRESS] [-secure ADDRESS -certificate FILE -key FILE -root FILE [-age DURATION]]
 package main
 
 import (
@@ -37,6 +37,7 @@ var (
 	secureAddress = flag.String("secure", "127.0.0.1:0", "where it serves xDS with TLS")
 	certificate   = flag.String("certificate", "", "file with its certificate; without this it serves nothing with TLS")
 	key           = flag.String("key", "", "file with the certificate's key")
+	age           = flag.Duration("age", 0, "how long a connection with TLS lives, and as long again while it is asked to end")
 	root          = flag.String("root", "", "file with the certificate of those who issue its clients' certificates")
 )
 

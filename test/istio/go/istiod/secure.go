@@ -44,7 +44,12 @@ func secureServer(certificate, key, root string) (*grpc.Server, error) {
 		ClientCAs:    roots,
 		MinVersion:   tls.VersionTLS12,
 	}
-	options := istiogrpc.ServerOptions(keepalive.DefaultOption(), func(int64) {})
+	settings := keepalive.DefaultOption()
+	if *age > 0 {
+		settings.MaxServerConnectionAge = *age
+		settings.MaxServerConnectionAgeGrace = *age
+	}
+	options := istiogrpc.ServerOptions(settings, func(int64) {})
 	return grpc.NewServer(append(options, grpc.Creds(credentials.NewTLS(config)))...), nil
 }
 

@@ -3,15 +3,16 @@
 import { readFileSync, unwatchFile, watchFile } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
-import { type Named, WorkloadServer } from '../../testkit/xds/server.ts';
+import { ROOT } from '../testkit/envoy/binary.ts';
+import { type Named, WorkloadServer } from '../testkit/xds/server.ts';
 
 /**
- * A control plane for any-server.yaml: it tells proxies of the workloads in a file, and of every change of the file.
+ * A control plane for envoy/workload-discovery and envoy/waypoint-discovery: it tells proxies of the workloads in a file, and of every change of the file.
  *
- *     node_modules/.bin/tsx envoy/workload-discovery/server.ts 15020
+ *     node_modules/.bin/tsx tools/workload-server.ts 15020 [another-file.yaml]
  */
 
-const WORKLOADS = join(import.meta.dirname, 'workloads.yaml');
+const WORKLOADS = join(ROOT, 'envoy/workload-discovery/workloads.yaml');
 
 function read(file: string): Named[] {
   return parse(readFileSync(file, 'utf8'));
@@ -25,8 +26,10 @@ export async function serve(port: number, file = WORKLOADS): Promise<AsyncDispos
     const before = known;
     known = read(file);
     const gone = before.filter(({ uid }) => !known.some((each) => each.uid === uid));
-    server.remove(...gone.map(({ uid }) => uid));
-    server.set(...known);
+    server.replace(
+      known,
+      gone.map(({ uid }) => uid),
+    );
   };
   watchFile(file, { interval: 200 }, update);
   return {
@@ -38,4 +41,4 @@ export async function serve(port: number, file = WORKLOADS): Promise<AsyncDispos
   };
 }
 
-if (process.argv[1] === import.meta.filename) await serve(Number(process.argv[2]));
+if (process.argv[1] === import.meta.filename) await serve(Number(process.argv[2]), process.argv[3]);
