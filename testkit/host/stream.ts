@@ -9,6 +9,7 @@ export interface StreamExports {
   proxy_on_context_create(id: number, parent: number): void;
   proxy_on_request_headers(id: number, headers: number, endOfStream: number): number;
   proxy_on_response_headers(id: number, headers: number, endOfStream: number): number;
+  proxy_on_log(id: number): void;
 }
 
 const REQUEST = 0;
@@ -48,6 +49,12 @@ export class Stream {
     this.request = headers;
     this.exports.proxy_on_context_create(this.id, this.root);
     this.host.within(this, () => this.exports.proxy_on_request_headers(this.id, headers.length, 1));
+    return this;
+  }
+
+  /** Tells the module that the stream is over, as Envoy does when it writes the access log. */
+  onLog(): this {
+    this.host.within(this, () => this.exports.proxy_on_log(this.id));
     return this;
   }
 
