@@ -13,9 +13,21 @@ import { Text } from '../memory/text';
 const NAMES: Ascii =
   'LH UH UT LR UR UF UC UO NR DI FI RL UAEX RLSE DC URX SI IH DPE UMSDR RFCF NFCF DT UPE NC OM DF DO DR UDO ';
 
-/** Adds the names of flags to a line. */
+/**
+ * Flags that Envoy sets before the one that ends a request: DI, RLSE and URX. The access log has flags in the order in which
+ * they were set, which the bits do not tell.
+ */
+const EARLY: u64 = 0xa200;
+
+/** Adds the names of flags to a line, in the order in which the access log has them. */
 export function addFlags(line: Text, flags: u64): void {
   const before = line.size;
+  addNames(line, flags & EARLY, before);
+  addNames(line, flags & ~EARLY, before);
+  if (line.size == before) line.add('-');
+}
+
+function addNames(line: Text, flags: u64, before: u32): void {
   const end = bytesOf(NAMES) + sizeOf(NAMES);
   let rest = flags;
   for (let at = bytesOf(NAMES); at < end && rest != 0; rest >>= 1) {
@@ -27,5 +39,4 @@ export function addFlags(line: Text, flags: u64): void {
     }
     at++;
   }
-  if (line.size == before) line.add('-');
 }

@@ -101,6 +101,8 @@ export interface CountingOptions extends EnvoyOptions {
   filters?: object[];
   routes?: object[];
   manager?: object;
+  /** More fields of its access log. */
+  log?: Listener['log'];
   clusters?: ProxyOptions['clusters'];
 }
 
@@ -108,13 +110,14 @@ const OK = [{ match: { prefix: '/' }, direct_response: { status: 200 } }];
 
 /** One proxy that counts; unless told it is reviews' own, and answers every request by itself. */
 export async function startCounting(options: CountingOptions = {}): Promise<{ envoy: Envoy; port: number }> {
-  const { config, own, tags, bare, buckets, direction, filters, routes, manager, clusters, ...how } = options;
+  const { config, own, tags, bare, buckets, direction, filters, routes, manager, log, clusters, ...how } = options;
   const listener: Listener = {
     name: 'listener',
     direction: 'direction' in options ? direction : 'INBOUND',
     filters: filters ?? [counter(config)],
     routes: routes ?? (clusters?.app ? undefined : OK),
     manager,
+    log,
   };
   const envoy = await Envoy.start(counting({ own, tags, bare, buckets, listeners: [listener], clusters }), how);
   return { envoy, port: await envoy.port('listener') };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import net, { type AddressInfo } from 'node:net';
-import { describe, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { type Answering, App, send } from '../../../testkit/http.ts';
 import { FaultyServer } from '../../support/faults.ts';
 import { counter, EVERY, expectCounts, startCounting, workload } from '../../support/traffic.ts';
@@ -90,5 +90,46 @@ describe.each(EVERY)('requests that fail, Envoy %s', (_, version) => {
     await envoy.until('the request came', () => server.has('/hold/7'));
     socket.resetAndDestroy();
     await expectCounts(envoy, LABELS, { 'source unknown 0 DC': 1 });
+  });
+
+  test('whatever the flags are, they are those of the access log', async () => {
+    const TYPE = 'type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault';
+    const hundred = { numerator: 100, denominator: 'HUNDRED' };
+    const fault = (says: object) => ({ typed_per_filter_config: { fault: { '@type': TYPE, ...says } } });
+    const dead = await deadPort();
+    const retry_policy = { retry_on: 'connect-failure', num_retries: 1 };
+    const { envoy, port } = await startCounting({
+      version,
+      direction: 'OUTBOUND',
+      log: { flags: '%RESPONSE_FLAGS%' },
+      filters: [counter(), { name: 'fault', typed_config: { '@type': TYPE } }],
+      routes: [
+        { ...toApp('/abort'), ...fault({ abort: { http_status: 418, percentage: hundred } }) },
+        { ...toApp('/delay'), ...fault({ delay: { fixed_delay: '0.05s', percentage: hundred } }) },
+        { match: { prefix: '/nowhere' }, route: { cluster_header: 'x-cluster' } },
+        { match: { prefix: '/empty' }, route: { cluster: 'empty' } },
+        { match: { prefix: '/full' }, route: { cluster: 'full' } },
+        { match: { prefix: '/fine' }, direct_response: { status: 200 } },
+        toApp('/dead', { retry_policy }),
+        { ...toApp('/both', { retry_policy }), ...fault({ delay: { fixed_delay: '0.05s', percentage: hundred } }) },
+      ],
+      clusters: {
+        app: { port: dead },
+        empty: { port: dead, load_assignment: { cluster_name: 'empty', endpoints: [] } },
+        full: { port: dead, circuit_breakers: { thresholds: [{ max_pending_requests: 0 }] } },
+      },
+    });
+    await using _ = envoy;
+    const paths = ['/abort', '/delay', '/nowhere', '/empty', '/full', '/fine', '/dead', '/both', '/unrouted'];
+    for (const path of paths) await send(port, { path, headers: path === '/nowhere' ? ['x-cluster', 'none'] : [] });
+    const socket = net.connect(port, '127.0.0.1');
+    socket.on('error', () => undefined).write('garbage\r\n\r\n');
+    const lines = () => Array.from(envoy.log().matchAll(/^\{.*\}$/gm), ([line]) => JSON.parse(line));
+    await envoy.until('all is logged', () => lines().length === paths.length + 1);
+    socket.destroy();
+    const logged: Record<string, number> = {};
+    for (const { status, flags } of lines()) logged[`${status} ${flags}`] = (logged[`${status} ${flags}`] ?? 0) + 1;
+    expect(Object.keys(logged).length, 'they differ').toBeGreaterThan(8);
+    await expectCounts(envoy, 'response_code response_flags', logged);
   });
 });
