@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import http2 from 'node:http2';
 import { describe, expect, test } from 'vitest';
+import type { Listener } from '../../../testkit/envoy/config.ts';
 import type { Envoy } from '../../../testkit/envoy/process.ts';
 import { METADATA, send } from '../../../testkit/http.ts';
 import { struct } from '../../../testkit/struct.ts';
-import { expectCounts, OLDEST_AND_NEWEST, startCounting } from '../../support/traffic.ts';
+import { Updatable } from '../../support/lds.ts';
+import { counter, expectCounts, OLDEST_AND_NEWEST, startCounting } from '../../support/traffic.ts';
 
 /** Nobody grows Envoy's memory by inventing peers: past `max_series` a new one counts as unknown. */
 
@@ -59,6 +61,25 @@ describe.each(OLDEST_AND_NEWEST)('max_series, Envoy %s', (_, version) => {
     for (let i = 0; i < 40; i++) await send(port, { headers: [METADATA, peer(i % 2)] });
     await expectCounts(envoy, 'source_workload', { 'peer-0': 20, 'peer-1': 20 });
   });
+});
+
+test('over a listener’s update counts go on, and series that were made are found again', async () => {
+  const listener = (max_series: number): Listener => ({
+    name: 'in',
+    direction: 'INBOUND',
+    filters: [counter({ metrics: { max_series } })],
+    routes: [{ match: { prefix: '/' }, direct_response: { status: 200 } }],
+  });
+  await using mesh = await Updatable.start([listener(2)], { drainSeconds: 1 });
+  const { envoy } = mesh;
+  const ask = async (i: number) => await send(await envoy.port('in'), { headers: [METADATA, peer(i)] });
+  for (const i of [0, 1, 2]) await ask(i);
+  await mesh.update([listener(3)]);
+  for (const i of [0, 1, 2, 3]) await ask(i);
+  await envoy.until('all are counted', async () => (await total(envoy)) === 7);
+  // The first two, and the one for the unknown, which is found again as well.
+  const made = () => envoy.stat('wasmcustom.metadata_exchange.traffic_series');
+  await envoy.until('there are three', async () => (await made()) === 3);
 });
 
 test('with the buckets that are shipped Envoy’s page for Prometheus has half of the lines', async () => {
