@@ -20,9 +20,12 @@ help: ## Lists the targets, with the variables that each takes
 	  /^## [A-Z]/ { sub(/^## /, ""); printf "\n%s\n", $$0 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: packages envoy $(BUILT) ## Two real Envoys tell each other who they are
+demo: packages envoy $(BUILT) ## A mesh of real Envoys, and a map of who calls whom
 ##   KEEP=1           leaves them running until Ctrl-C
-	@$(BIN)/tsx tools/demo.ts $(call switch,keep,KEEP)
+##   PAIR=1           two Envoys only, and what each of them has learned, field by field
+##   SECONDS=n        how long requests are sent through the mesh
+	@$(BIN)/tsx $(if $(filter-out 0,$(PAIR)),tools/demo/pair.ts,tools/demo.ts $(call flag,seconds,SECONDS)) \
+	  $(call switch,keep,KEEP)
 
 .PHONY: test
 test: system-test packages envoys $(BUILT) build/codecs.wasm build/reader.wasm build/bench/floor.wasm certificates ## Every test, on real Envoys, as processes, in containers and in network namespaces
