@@ -4,8 +4,7 @@ import { stripVTControlCharacters } from 'node:util';
 import { type CommandDef, defineCommand, renderUsage, runCommand } from 'citty';
 import { check } from './commands/check.ts';
 import { MISUSED, print, UsageError, warn } from './commands/common.ts';
-import { decode } from './commands/decode.ts';
-import { encode } from './commands/encode.ts';
+import { decode, encode } from './commands/header.ts';
 import { map } from './commands/map.ts';
 import { visible } from './visible.ts';
 
@@ -28,7 +27,10 @@ const EXAMPLES: Record<string, string[]> = {
 };
 
 const NOTES: Record<string, string> = {
-  map: 'A request failed if its code is 500 to 599, or 0: no answer; or by its gRPC status. Where both sides tell of the\nsame requests the client’s numbers are shown. Exit code: 0; 1 if somebody did not answer.',
+  map: [
+    'A request failed if its code is 500 to 599, or 0: no answer; or by its gRPC status. Where both sides tell of',
+    'the same requests the client’s numbers are shown. Exit code: 0; 1 if somebody did not answer.',
+  ].join('\n'),
   decode: 'Exit code: 0; 1 if the module would refuse the header.',
   encode: 'Needs the built module: make build. Exit code: 0.',
   check: 'Needs the built module: make build. Exit code: 0 if it is taken, 1 if it is refused.',
@@ -51,9 +53,9 @@ async function help(name: string | undefined): Promise<string> {
   return process.stdout.isTTY && !process.env.NO_COLOR ? text : stripVTControlCharacters(text);
 }
 
-/** citty lets pass what it does not know: a typing error would go by unseen. */
+/** citty lets pass what it does not know, and words too many: a typing error would go by unseen. */
 function refuseUnknown(command: CommandDef, args: string[]): void {
-  const known = Object.entries(command.args as Record<string, { type: string }>);
+  const known = Object.entries(command.args as Record<string, { type: string; required?: boolean }>);
   const flags = new Map(known.filter(([, { type }]) => type !== 'positional'));
   const end = args.indexOf('--');
   const words = end < 0 ? args : args.slice(0, end);
@@ -67,10 +69,22 @@ function refuseUnknown(command: CommandDef, args: string[]): void {
       throw new UsageError(`--${name} needs a value`);
     }
   }
+  // The one word that a command must have is also all that it takes.
+  const must = known.find(([, { type, required }]) => type === 'positional' && required)?.[0];
+  if (must !== undefined && words.length > 1) throw new UsageError(`one ${must.toUpperCase()}, not several`);
+}
+
+/** Who reads us may stop early, as `head` does: that is no fault. */
+function endQuietly(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit();
+  });
 }
 
 /** Runs the command that the arguments name; the answer is the exit code. */
 export async function main([name, ...args]: string[]): Promise<number> {
+  endQuietly();
   const isHelp = (word: string | undefined) => word === '--help' || word === '-h' || word === 'help';
   if (isHelp(name) || (name !== undefined && Object.hasOwn(COMMANDS, name) && args.some((arg) => isHelp(arg)))) {
     print(await help(isHelp(name) ? undefined : name));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { defineCommand } from 'citty';
+import { mermaid } from '../map/drawing.ts';
 import { REQUESTS } from '../map/edges.ts';
-import { mermaid } from '../map/mermaid.ts';
-import { type Answer, fromEnvoys, fromPrometheus } from '../map/sources.ts';
+import { type Answer, fromEnvoys, fromPrometheus, isAddress } from '../map/sources.ts';
 import { table } from '../map/table.ts';
 import { visible, visibleJson } from '../visible.ts';
 import { DONE, paint, print, REFUSED, readInput, UsageError, warn } from './common.ts';
@@ -35,6 +35,9 @@ export const map = defineCommand({
     if (args.total && args.seconds !== undefined) throw new UsageError('--total or --seconds: not both');
     if (addresses.length > 0 === (args.prometheus !== undefined)) {
       throw new UsageError('name Envoys, by their addresses or in a file, or else a Prometheus server');
+    }
+    for (const address of [...addresses, ...(args.prometheus === undefined ? [] : [args.prometheus])]) {
+      if (!isAddress(address)) throw new UsageError(`${visible(address)} is no address`);
     }
     const secondsOr = (standard: number) => (args.total ? null : secondsOf(args.seconds, standard));
     const answer =

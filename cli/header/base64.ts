@@ -1,5 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-import { Broken } from './broken.ts';
+
+/** Why the module refuses a header: the counter `metadata_exchange_refused_…` that it adds to. */
+export type Counter = 'base64' | 'protobuf' | 'utf8' | 'control' | 'no_json_form' | 'nesting';
+
+/** A header that the module refuses: why, and where. */
+export class Broken extends Error {
+  constructor(
+    readonly counter: Counter,
+    /** A byte of the header's value; where base64 is not the problem, of what it says. */
+    readonly at: number,
+    reason: string,
+  ) {
+    super(reason);
+  }
+}
 
 const ALPHABET = /[A-Za-z0-9+/]/;
 
@@ -28,8 +42,8 @@ export function fromBase64(text: string, from = 0): Buffer {
 }
 
 /**
- * The bytes of a header's value. Several copies of a header may have been joined by commas: then it is the first that is
- * not empty.
+ * The bytes of a header's value. Several copies of a header may have been joined by commas: then it is the first that
+ * is not empty.
  */
 export function bytesOfHeader(value: string): Buffer {
   if (!value.includes(',')) return fromBase64(value);

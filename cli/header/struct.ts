@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { struct } from '../../testkit/struct.ts';
-import { Broken } from './broken.ts';
+import { Broken } from './base64.ts';
 
 /**
- * google.protobuf.Struct, as strictly as the module reads it (assembly/wire/struct.ts), with the place of what is wrong.
- * A test compares the two. What is sound is then read by protobufjs.
+ * google.protobuf.Struct, as strictly as the module reads it (assembly/wire/struct.ts), with the place of what is
+ * wrong. A test compares the two. What is sound is then read by protobufjs.
  */
 
 const [VARINT, FIXED64, LENGTH, START_GROUP, END_GROUP, FIXED32] = [0, 1, 2, 3, 4, 5];

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import { type Buckets, quantile } from './quantile.ts';
 import { numberOf, type Sample } from './samples.ts';
 
 /**
@@ -92,6 +91,9 @@ function peerOf(labels: Sample['labels'], side: 'source' | 'destination'): Peer 
   return service ? { kind: 'service', name: service, namespace } : { kind: 'unknown', name: 'unknown', namespace };
 }
 
+/** A histogram: how many values there are up to a bound, by the bound. Infinity is one of them. */
+export type Buckets = Map<number, number>;
+
 /** What one reporter tells of one edge. */
 interface Story {
   requests: number;
@@ -128,7 +130,7 @@ export function mapOf(samples: Iterable<Sample>, seconds: number | null): Servic
       if (!Number.isNaN(most)) story.buckets.set(most, (story.buckets.get(most) ?? 0) + value);
     }
   }
-  return { seconds, edges: [...told.values()].map((each) => edgeOf(each, seconds)).sort(byNames) };
+  return { seconds: rounded(seconds), edges: [...told.values()].map((each) => edgeOf(each, seconds)).sort(byNames) };
 }
 
 /** What a map has under a key; if there is nothing, it is made. */
@@ -152,12 +154,17 @@ function edgeOf({ by, ...ends }: Told, seconds: number | null): Edge {
     ...ends,
     reporter,
     seen_by,
-    requests,
-    rate: seconds === null ? null : requests / seconds,
-    errors,
-    p50: quantile(0.5, buckets),
-    p99: quantile(0.99, buckets),
+    requests: rounded(requests),
+    rate: rounded(seconds === null ? null : requests / seconds),
+    errors: rounded(errors),
+    p50: rounded(quantile(0.5, buckets)),
+    p99: rounded(quantile(0.99, buckets)),
   };
+}
+
+/** Three digits behind the point: more would be noise. */
+function rounded<T extends number | null>(value: T): T {
+  return (value === null ? null : Math.round(value * 1000) / 1000) as T;
 }
 
 function byNames(a: Edge, b: Edge): number {
@@ -168,4 +175,26 @@ function byNames(a: Edge, b: Edge): number {
   ];
   const i = of.findIndex((each, i) => each !== than[i]);
   return i < 0 ? 0 : of[i] < than[i] ? -1 : 1;
+}
+
+/**
+ * The value that this part of all values does not exceed, as Prometheus' `histogram_quantile` estimates it: values are
+ * taken to lie evenly in their bucket. Beyond the last bound it is that bound. null if there is no value.
+ */
+export function quantile(part: number, buckets: Buckets): number | null {
+  const bounds = [...buckets.keys()].sort((a, b) => a - b);
+  const total = buckets.get(Number.POSITIVE_INFINITY) ?? 0;
+  if (!(total > 0)) return null;
+  const rank = part * total;
+  let [below, lower] = [0, 0];
+  for (const bound of bounds) {
+    // Where proxies have different bounds a sum may be smaller than the one before it.
+    const upTo = Math.max(below, buckets.get(bound) ?? 0);
+    if (upTo >= rank && upTo > below) {
+      if (bound === Number.POSITIVE_INFINITY) return lower;
+      return lower + ((bound - lower) * (rank - below)) / (upTo - below);
+    }
+    [below, lower] = [upTo, bound];
+  }
+  return lower;
 }

@@ -14,7 +14,8 @@ export interface Sample {
 }
 
 const NAME = /[a-zA-Z_:][a-zA-Z0-9_:]*/y;
-const LABEL = /[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"((?:[^"\\]|\\.)*)"[ \t]*/y;
+const LABEL = /([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"((?:[^"\\]|\\.)*)"[ \t]*/y;
+const SPACE = /[ \t]*/y;
 const VALUE = /^[ \t]+(\S+)(?:[ \t]+-?\d+)?[ \t\r]*$/;
 
 /** The samples of a page whose names begin so; all other lines are not looked at. Throws if one of these is broken. */
@@ -36,19 +37,25 @@ function sampleOf(line: string): Sample | undefined {
   let at = name.length;
   const labels: Record<string, string> = {};
   if (line[at] === '{') {
-    for (at++; line[at] !== '}'; ) {
+    for (at = behindSpace(line, at + 1); line[at] !== '}'; ) {
       LABEL.lastIndex = at;
       const found = LABEL.exec(line);
       if (!found) return undefined;
       labels[found[1]] = found[2].replaceAll(/\\(.)/g, (_, letter) => (letter === 'n' ? '\n' : letter));
       at = LABEL.lastIndex;
-      if (line[at] === ',') at++;
+      if (line[at] === ',') at = behindSpace(line, at + 1);
       else if (line[at] !== '}') return undefined;
     }
     at++;
   }
   const value = VALUE.exec(line.slice(at))?.[1];
   return value === undefined ? undefined : { name, labels, value: numberOf(value) };
+}
+
+function behindSpace(line: string, at: number): number {
+  SPACE.lastIndex = at;
+  SPACE.exec(line);
+  return SPACE.lastIndex;
 }
 
 /** A number as Prometheus writes it: `+Inf` and `-Inf`, too. */

@@ -14,9 +14,15 @@ export interface Answer {
   problems: string[];
 }
 
+/** `host:port`, or something that begins with http:// or https://. */
+const urlOf = (address: string) => (/^https?:\/\//.test(address) ? address : `http://${address}`);
+
+/** Whether somebody can be asked at an address. */
+export const isAddress = (address: string) => URL.canParse(urlOf(address));
+
 /** The page of an Envoy: `host:port`, `http://host:port`, or a page's whole address. */
-export function pageOf(address: string): URL {
-  const url = new URL(/^https?:\/\//.test(address) ? address : `http://${address}`);
+function pageOf(address: string): URL {
+  const url = new URL(urlOf(address));
   if (url.pathname !== '/' || url.search) return url;
   url.pathname = '/stats/prometheus';
   // Envoy's other metrics are many; a server that knows no filter sends them all.
@@ -51,7 +57,7 @@ export async function fromEnvoys(addresses: string[], seconds: number | null): P
         try {
           const page = await ask(pageOf(address));
           if (UNTAGGED.test(page)) {
-            problems.add(`${address}: labels stand in the metrics' names: its bootstrap needs Istio's stats_tags`);
+            problems.add(`${address}: labels stand in the metrics' names: its bootstrap needs Istio’s stats_tags`);
           }
           return samplesOf(page, 'istio_');
         } catch (error) {
@@ -88,7 +94,7 @@ interface Result {
 
 /** Asks a Prometheus server for what its `rate()` says of the last seconds, or for all that was ever counted. */
 export async function fromPrometheus(address: string, seconds: number | null): Promise<Answer> {
-  const url = new URL(/^https?:\/\//.test(address) ? address : `http://${address}`);
+  const url = new URL(urlOf(address));
   url.pathname = `${url.pathname.replace(/\/$/, '')}/api/v1/query`;
   const query = async (name: string, labels: string[]): Promise<Sample[]> => {
     const counted = seconds === null ? name : `rate(${name}[${seconds}s]) * ${seconds}`;

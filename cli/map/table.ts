@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { columns } from '../../testkit/tables.ts';
+import { errorsOf, naming, requestsOf, timeOf } from './drawing.ts';
 import type { ServiceMap } from './edges.ts';
-import { errorsOf, naming, requestsOf, timeOf } from './words.ts';
 
 /** How parts of the table are painted; texts stay as they are unless told. */
 export interface Paint {
