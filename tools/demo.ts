@@ -9,9 +9,9 @@ import { number, readFlags, toggle } from '../testkit/flags.ts';
 import { memoryOf } from '../testkit/process_memory.ts';
 import { columns } from '../testkit/tables.ts';
 import { expectedEdges, nodeOf, REPORT, WORKLOADS } from './demo/bookinfo.ts';
-import { type Check, checksOf } from './demo/checks.ts';
+import { checksOf } from './demo/checks.ts';
 import { Mesh } from './demo/mesh.ts';
-import { bold, dim, indented, paint, print, step, verdict } from './demo/screen.ts';
+import { bad, bold, type Check, dim, failed, good, indented, print, showChecks, step } from './demo/screen.ts';
 import { PAGES_PER_SECOND, sendFirst, sendRequests, type Traffic } from './demo/traffic.ts';
 
 /**
@@ -57,8 +57,9 @@ async function counted(mesh: Mesh): Promise<Counted> {
 async function measured(mesh: Mesh): Promise<{ map: ServiceMap; traffic: Traffic; checks: Check[] }> {
   const before = await counted(mesh);
   const start = performance.now();
-  const over = AbortSignal.timeout(flags.seconds * 1000);
-  const traffic = await sendRequests(mesh, AbortSignal.any([over, interrupted.signal]));
+  const over = new AbortController();
+  setTimeout(() => over.abort(), flags.seconds * 1000).unref();
+  const traffic = await sendRequests(mesh, over.signal);
   const seconds = (performance.now() - start) / 1000;
   const { pages, checks } = await counted(mesh);
   const grown = pages.flatMap((page, i) => increase(before.pages[i], page));
@@ -84,13 +85,10 @@ async function showPeer(mesh: Mesh, name: string): Promise<Check> {
   return { what: 'these metadata are, field by field, those of the caller’s node', problems: isSame ? [] : [problem] };
 }
 
-function showChecks(checks: Check[]): void {
-  print(indented(columns(checks.map(({ what, problems }) => [verdict(problems.length === 0), what]))), '');
-}
-
-/** The memory of all Envoys, in MB. Each counts what they share: the program itself. */
+/** The memory of all processes, this one too, in MB. What Envoys share, the program itself, counts for each. */
 function memory(mesh: Mesh): number {
-  const sizes = [...mesh.sidecars.values()].map(({ pid }) => memoryOf(pid).resident);
+  const pids = [process.pid, ...[...mesh.sidecars.values()].map(({ pid }) => pid)];
+  const sizes = pids.map((pid) => memoryOf(pid).resident);
   return Math.round(sizes.reduce((sum, size) => sum + size, 0) / 1e6);
 }
 
@@ -118,7 +116,7 @@ async function demo(mesh: Mesh): Promise<void> {
   if (interrupted.signal.aborted) return;
 
   print('', bold('Who calls whom. From the Prometheus pages of the Envoys:'), '');
-  print(indented(table(map, { head: dim, bad: (text) => paint('red', text) })), '');
+  print(indented(table(map, { head: dim, bad })), '');
   print(indented(dim('ratings-db-v1 has no sidecar: the control plane wrote on its endpoint who it is.')));
   const skipped = `${REPORT.name} is left out: it needs an address of its own, and this system has 127.0.0.1 only.`;
   const known = `${REPORT.name} has no sidecar: the control plane told whose the address ${REPORT.address} is.`;
@@ -132,20 +130,18 @@ async function demo(mesh: Mesh): Promise<void> {
   showChecks(all);
 
   const problems = all.flatMap((check) => check.problems);
-  if (problems.length > 0) {
-    print(paint('red', 'The map is not what it should be:'), ...problems.map((problem) => `  - ${problem}`));
-    process.exitCode = 1;
-    return;
-  }
+  if (failed('The map is not what it should be:', problems)) return;
   const seconds = Math.round((performance.now() - startedAt) / 1000);
-  print(`${paint('green', 'Done')} in ${seconds} s. ${mesh.sidecars.size} Envoys, ${memory(mesh)} MB in memory.`, '');
+  print(
+    `${good('Done')} in ${seconds} s. ${mesh.sidecars.size} Envoys and the applications have ${memory(mesh)} MB in memory.`,
+    '',
+  );
   if (flags.keep) await keep(mesh);
   else print(dim('`make demo KEEP=1` leaves it running, `make demo PAIR=1` shows one exchange with its headers.'));
 }
 
 step(`starting Bookinfo: ${WORKLOADS.length} stock Envoys, each beside a small application`);
-// Only Linux has more addresses of the machine itself than 127.0.0.1.
-await using mesh = await Mesh.start(process.platform === 'linux');
+await using mesh = await Mesh.start();
 await Promise.race([demo(mesh), interruption()]);
 
 /** Ctrl-C ends the demo at any time. */

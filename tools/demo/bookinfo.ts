@@ -200,7 +200,7 @@ export interface Expected {
   by: ('source' | 'destination')[];
 }
 
-/** All edges of Bookinfo. Without other addresses than 127.0.0.1 the client without a sidecar is not there. */
+/** All edges of Bookinfo, with or without those of the client that has no sidecar. */
 export function expectedEdges(withReport: boolean): Expected[] {
   const both = (from: string, to: string): Expected => ({ from, to, by: ['source', 'destination'] });
   return [

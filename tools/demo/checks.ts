@@ -2,6 +2,7 @@
 import { DURATION, type Edge, mapOf, REQUESTS } from '../../cli/map/edges.ts';
 import type { Sample } from '../../cli/map/samples.ts';
 import type { Expected } from './bookinfo.ts';
+import type { Check } from './screen.ts';
 
 /** Whether the map is what it must be: by the edges that Bookinfo has, and by what the applications counted. */
 
@@ -11,12 +12,6 @@ export interface Told {
   requests: number;
   /** How many of them it answered with 500. */
   failures: number;
-}
-
-/** One thing that must hold, and what is wrong if it does not. */
-export interface Check {
-  what: string;
-  problems: string[];
 }
 
 const nameOf = ({ source, destination }: Edge) => `${source.name} → ${destination.name}`;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { parse } from 'yaml';
-import { REQUESTS } from '../../cli/map/edges.ts';
 import { type Sample, samplesOf } from '../../cli/map/samples.ts';
 import { ROOT } from '../../testkit/envoy/binary.ts';
 import { type Cluster, type Listener, metadataExchange, proxy } from '../../testkit/envoy/config.ts';
@@ -33,8 +34,8 @@ const ALSO_BY_ENDPOINT = {
 const CONTROL_PLANE = 'workload-discovery';
 const KNOWN_WORKLOADS = 'wasmcustom.metadata_exchange.discovery_workloads';
 
+/** Bookinfo's processes, by the names of its workloads. */
 export class Mesh implements AsyncDisposable {
-  /** By the names of workloads. */
   readonly sidecars = new Map<string, Envoy>();
   readonly applications = new Map<string, Application>();
   private readonly inbound = new Map<string, number>();
@@ -46,8 +47,8 @@ export class Mesh implements AsyncDisposable {
   ) {}
 
   /** Starts all, servers before their clients. If one does not start the others are stopped. */
-  static async start(withReport: boolean): Promise<Mesh> {
-    const mesh = new Mesh(withReport);
+  static async start(): Promise<Mesh> {
+    const mesh = new Mesh(await isOurs(REPORT.address));
     try {
       await mesh.open();
       return mesh;
@@ -67,9 +68,10 @@ export class Mesh implements AsyncDisposable {
       for (const result of started) if (result.status === 'rejected') throw result.reason;
       waiting = waiting.filter((each) => !next.includes(each));
     }
-    if (this.withReport) {
-      const sidecar = this.sidecar(REPORT.server);
-      await sidecar.until('the control plane has told it', async () => (await sidecar.stat(KNOWN_WORKLOADS)) === 1);
+    const finder = this.sidecar(REPORT.server);
+    // If the control plane does not reach it the map will lack a name, which is better to read than an error.
+    for (const end = Date.now() + 5_000; this.withReport && Date.now() < end; await sleep(20)) {
+      if ((await finder.stat(KNOWN_WORKLOADS)) === 1) break;
     }
   }
 
@@ -147,7 +149,7 @@ export class Mesh implements AsyncDisposable {
   /** What all sidecars have counted: a page for each. */
   async samples(): Promise<Sample[][]> {
     const pages = [...this.sidecars.values()].map((each) => each.admin('/stats/prometheus?filter=istio_request'));
-    return (await Promise.all(pages)).map((page) => samplesOf(page, REQUESTS.replace(/_.*/, '_')));
+    return (await Promise.all(pages)).map((page) => samplesOf(page, 'istio_request'));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -155,6 +157,15 @@ export class Mesh implements AsyncDisposable {
     await Promise.all(parts.map((part) => part[Symbol.asyncDispose]()));
     this.controlPlane?.stop();
   }
+}
+
+/** Whether it is an address of this machine. Only Linux has more of them by itself than 127.0.0.1. */
+function isOurs(address: string): Promise<boolean> {
+  const server = createServer();
+  return new Promise((resolve) => {
+    server.once('error', () => resolve(false));
+    server.listen(0, address, () => server.close(() => resolve(true)));
+  });
 }
 
 function virtualHost(service: string) {

@@ -7,7 +7,7 @@ import { shipped, shippedIdentity } from '../../testkit/envoy/shipped.ts';
 import { readFlags, toggle } from '../../testkit/flags.ts';
 import { columns } from '../../testkit/tables.ts';
 import { foundByAddress } from './by_address.ts';
-import { bold, dim, indented, paint, print, step, verdict } from './screen.ts';
+import { bold, dim, failed, good, indented, print, short, step, verdict } from './screen.ts';
 
 /**
  * `make demo PAIR=1`: the sidecar pair of envoy/sidecar-pair on free ports; real requests; and what each side learned. What is
@@ -65,11 +65,6 @@ async function logged(envoy: Envoy, path: string): Promise<Json> {
   return JSON.parse(line as string);
 }
 
-const short = (value: unknown, most = 56) => {
-  const text = typeof value === 'string' ? value : JSON.stringify(value);
-  return text.length > most ? `${text.slice(0, most - 1)}…` : text;
-};
-
 /** Shows what one side learned, field by field, and compares it with what the other side is configured to say. */
 function showPeer(title: string, peer: Json, expected: ReturnType<typeof shippedIdentity>): void {
   const knowsId = check(peer.id === expected.id, `${title}: its id`);
@@ -96,7 +91,7 @@ function sorted(json: unknown): string {
 
 function showHeaders(title: string, headers: string[], problem: string): void {
   const peers = headers.filter((line) => line.includes('x-istio-peer-'));
-  print('', `${bold(title)} ${dim('peer headers:')} ${peers.length ? check(false, problem) : paint('green', 'none')}`);
+  print('', `${bold(title)} ${dim('peer headers:')} ${peers.length ? check(false, problem) : good('none')}`);
   for (const line of headers) print(`    ${dim(short(line, 100))}`);
 }
 
@@ -192,9 +187,8 @@ print(
   '',
 );
 
-if (problems.length) {
-  print(paint('red', 'The exchange is not what it should be:'), ...problems.map((problem) => `  - ${problem}`));
-  process.exitCode = 1;
+if (failed('The exchange is not what it should be:', problems)) {
+  // It has been said.
 } else if (flags.keep) {
   print(
     bold('Left running, until you press Ctrl-C. To try:'),
@@ -224,6 +218,6 @@ if (problems.length) {
   clearInterval(timer);
 } else {
   print(
-    `${paint('green', 'Done.')} All of it was read back from the running proxies. \`make demo PAIR=1 KEEP=1\` leaves them running.`,
+    `${good('Done.')} All of it was read back from the running proxies. \`make demo PAIR=1 KEEP=1\` leaves them running.`,
   );
 }
