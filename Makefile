@@ -20,9 +20,12 @@ help: ## Lists the targets, with the variables that each takes
 	  /^## [A-Z]/ { sub(/^## /, ""); printf "\n%s\n", $$0 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: packages envoy $(BUILT) ## Two real Envoys tell each other who they are
+demo: packages envoy $(BUILT) ## A mesh of real Envoys, and a map of who calls whom
 ##   KEEP=1           leaves them running until Ctrl-C
-	@$(BIN)/tsx tools/demo.ts $(call switch,keep,KEEP)
+##   PAIR=1           two Envoys only, and what each of them has learned, field by field
+##   SECONDS=n        how long requests are sent through the mesh
+	@$(BIN)/tsx $(if $(filter-out 0,$(PAIR)),tools/demo/pair.ts,tools/demo.ts $(call flag,seconds,SECONDS)) \
+	  $(call switch,keep,KEEP)
 
 .PHONY: test
 test: system-test packages envoys $(BUILT) build/codecs.wasm build/reader.wasm build/bench/floor.wasm certificates ## Every test, on real Envoys, as processes, in containers and in network namespaces
@@ -159,7 +162,7 @@ envoys: ## Every Envoy that the tests run, unless ENVOY names another
 ##   INSTALL=0        installs no system packages: says which are missing, and fails
 
 # What targets need of the system. One line says what will be installed, before anything else is done.
-SYSTEM_test         := docker compose ip iptables setpriv curl openssl
+SYSTEM_test         := docker compose ip iptables setpriv curl openssl prometheus
 SYSTEM_test-istio   := go openssl
 SYSTEM_bench        := h2load -- rust go
 SYSTEM_mesh         := openssl ip iptables setpriv

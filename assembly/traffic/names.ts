@@ -57,6 +57,15 @@ export function defineSeries(request: Request, traffic: Traffic, ids: usize): vo
   if (!room) return;
   line.open(room, ROOM);
   const isSource = request.reporter == BY_SOURCE;
+  // Before Istio's: the rule for `app` would find its own in `source_app`.
+  let label = traffic.labels;
+  while (label) {
+    findText(request.peer, label.path, value);
+    line.addBytes(label.name.at, label.name.size);
+    line.add('=.=');
+    putValue(value);
+    label = label.next;
+  }
   put('reporter', isSource ? 'source' : request.reporter == BY_DESTINATION ? 'destination' : 'waypoint');
   putWorkload('source', request.client, isSource ? request.localUri : request.peerUri);
   putWorkload('destination', request.server, isSource ? request.peerUri : request.localUri);
@@ -73,14 +82,6 @@ export function defineSeries(request: Request, traffic: Traffic, ids: usize): vo
   end();
   // As in Istio, a client does not say how its server saw the connection.
   put('connection_security_policy', isSource ? 'unknown' : request.peerUri.size > 0 ? 'mutual_tls' : 'none');
-  let label = traffic.labels;
-  while (label) {
-    findText(request.peer, label.path, value);
-    line.addBytes(label.name.at, label.name.size);
-    line.add('=.=');
-    putValue(value);
-    label = label.next;
-  }
   const size = line.size;
   defineAs('istio_requests_total', COUNTER, size, ids);
   defineAs('istio_request_duration_milliseconds', HISTOGRAM, size, ids + 4);
@@ -110,11 +111,14 @@ function put(label: Ascii, text: Ascii): void {
   end();
 }
 
-/** Writes a value that somebody else chose, and ends its label. */
+/**
+ * Writes a value that somebody else chose, and ends its label. A long one is cut off, and never within a letter:
+ * Prometheus refuses a page that is not UTF-8 as a whole.
+ */
 function putValue(text: Slice): void {
   const start = line.at + line.size;
   if (text.size == 0) line.add('unknown');
-  else line.addBytes(text.at, min<u32>(text.size, LONGEST_VALUE));
+  else line.addBytes(text.at, text.size > LONGEST_VALUE ? endOfLetter(text, LONGEST_VALUE) : text.size);
   for (let at = start; at < line.at + line.size; at++) {
     const byte = load<u8>(at);
     const isBegin = byte == 0x3d && at + 1 < line.at + line.size && load<u8>(at, 1) == 0x2e;
@@ -124,6 +128,13 @@ function putValue(text: Slice): void {
 }
 
 const LONGEST_VALUE: u32 = 253;
+
+/** How many bytes of a text, at the most so many, end with a whole letter. */
+function endOfLetter(text: Slice, most: u32): u32 {
+  let size = most;
+  while (size > 0 && (load<u8>(text.at + size) & 0xc0) == 0x80) size--;
+  return size;
+}
 
 /** Writes the labels of one side. */
 function putWorkload(side: Ascii, struct: Slice, uri: Slice): void {
