@@ -37,6 +37,7 @@ test: system-test packages envoys $(BUILT) build/codecs.wasm build/reader.wasm b
 .PHONY: test-istio
 test-istio: system-test-istio packages envoy image .cache/go/crane istio-programs ## The image, the resources and the exchange on Istio's own code
 ##   TESTS=path       only these
+##   DOCS=1           writes the tables of docs/metrics.md on Istio's dashboards anew
 	@echo "==> tests on Istio"
 	@ISTIO=1 $(BIN)/vitest run $(TESTS)
 
@@ -163,7 +164,7 @@ envoys: ## Every Envoy that the tests run, unless ENVOY names another
 
 # What targets need of the system. One line says what will be installed, before anything else is done.
 SYSTEM_test         := docker compose ip iptables setpriv curl openssl prometheus
-SYSTEM_test-istio   := go openssl
+SYSTEM_test-istio   := go openssl prometheus
 SYSTEM_bench        := h2load -- rust go
 SYSTEM_mesh         := openssl ip iptables setpriv
 SYSTEM_certificates := openssl
@@ -177,7 +178,9 @@ istio-programs:
 	@echo "==> Istio's own code: building what the tests run (some ten minutes the first time)"
 	@mkdir -p .cache/istio
 	@go=$$(tools/install-go.sh) && cd test/istio/go && $$go build -o ../../../.cache/istio/ ./... tool && \
-	  install -m 644 "$$($$go list -m -f '{{.Dir}}' istio.io/istio)/tools/packaging/common/envoy_bootstrap.json" ../../../.cache/istio/
+	  istio=$$($$go list -m -f '{{.Dir}}' istio.io/istio) && cd ../../.. && mkdir -p .cache/istio/dashboards && \
+	  install -m 644 $$istio/tools/packaging/common/envoy_bootstrap.json .cache/istio/ && \
+	  install -m 644 $$istio/manifests/addons/dashboards/*dashboard*.json .cache/istio/dashboards/
 
 .cache/go/crane .cache/go/actionlint: tools/go/go.mod tools/go/go.sum
 	@echo "==> Go tools: building $(@F)"

@@ -42,7 +42,10 @@ describe.each(OLDEST_AND_NEWEST)('tracing, Envoy %s', (_, version) => {
     const [client, server] = await spansOf('productpage', '/known', 2);
     expect([server.trace, server.parent], 'one trace').toEqual([client.trace, client.id]);
     expect(client.attributes).toMatchObject({ 'service.peer.name': 'reviews', 'service.peer.namespace': 'default' });
-    expect(server.attributes).toMatchObject({ 'service.peer.name': 'productpage', 'service.peer.namespace': 'default' });
+    expect(server.attributes).toMatchObject({
+      'service.peer.name': 'productpage',
+      'service.peer.namespace': 'default',
+    });
 
     const [stranger] = await spansOf('reviews', '/stranger', 1);
     expect(stranger.attributes['service.peer.name']).toBe('unknown');
