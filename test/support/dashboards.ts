@@ -127,10 +127,24 @@ export function filled(query: string, selection: Selection): string {
 }
 
 /** Whether a panel would show anything but zeros: a number above it, in any of its series. */
-export async function isAnswered(expr: string, selections: Selection[], prometheus: Prometheus): Promise<boolean> {
+export function isAnswered(expr: string, selections: Selection[], prometheus: Prometheus): Promise<boolean> {
+  return shows(expr, selections, prometheus, (value) => value > 0);
+}
+
+/** Whether a panel would show any numbers, and be it zeros. */
+export function hasNumbers(expr: string, selections: Selection[], prometheus: Prometheus): Promise<boolean> {
+  return shows(expr, selections, prometheus, () => true);
+}
+
+async function shows(
+  expr: string,
+  selections: Selection[],
+  prometheus: Prometheus,
+  holds: (value: number) => boolean,
+): Promise<boolean> {
   for (const selection of selections) {
     const found = await prometheus.queryRange(filled(expr, selection), PANEL_SECONDS);
-    if (found.some(({ values }) => values.some((value) => Number.isFinite(value) && value > 0))) return true;
+    if (found.some(({ values }) => values.some((value) => Number.isFinite(value) && holds(value)))) return true;
   }
   return false;
 }
