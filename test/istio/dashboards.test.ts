@@ -96,20 +96,21 @@ describe.each(ABOUT_REQUESTS)('%s', (file) => {
     const all: Record<string, object> = {
       'istio-mesh-dashboard.gen.json': {},
       'istio-service-dashboard.json': {
-        service: [service],
+        service: [service, 'unknown'],
         srccluster: [clusters, 'unknown'],
         srcns: [namespaces, 'unknown'],
         srcwl: callers,
+        // As servers say it.
         dstcluster: [clusters],
         dstns: [namespaces],
         dstwl: ['reviews-v1'],
       },
       'istio-workload-dashboard.json': {
-        namespace: [namespaces],
-        workload: ['productpage-v1', 'reviews-v1', 'stock-report'],
+        namespace: [namespaces, 'unknown'],
+        workload: ['productpage-v1', 'reviews-v1', 'stock-report', 'unknown'],
         srcns: [namespaces, 'unknown'],
         srcwl: callers,
-        dstsvc: [service],
+        dstsvc: [service, 'unknown'],
       },
     };
     expect(offers).toEqual(all[file]);

@@ -12,8 +12,8 @@ import { counting, workload } from './traffic.ts';
 
 /**
  * A small mesh that a Prometheus server watches: productpage calls reviews through two real sidecars, over mTLS and in
- * plain text. A report without a sidecar is known by its address; strangers are not known at all, and some of them send
- * garbage.
+ * plain text, and a server without a sidecar, which it does not know. A report without a sidecar is known by its
+ * address; strangers are not known at all, and some of them send garbage.
  */
 
 const TLS = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3';
@@ -87,9 +87,10 @@ export class ObservedMesh implements AsyncDisposable {
     });
     const client = counting({
       own: workload('productpage'),
-      listeners: [outbound('plain'), outbound('mtls')],
+      listeners: [outbound('plain'), outbound('mtls'), outbound('bare')],
       clusters: {
         plain: { port: plainPort },
+        bare: { port: app.port },
         mtls: {
           port: await reviews.port('mtls'),
           transport_socket: transport('Upstream', authority, certificate('productpage')),
@@ -97,7 +98,7 @@ export class ObservedMesh implements AsyncDisposable {
       },
     });
     const productpage = this.use(await Envoy.start(client, { name: 'productpage' }));
-    const ports = [await productpage.port('plain'), await productpage.port('mtls')];
+    const ports = await Promise.all(['plain', 'mtls', 'bare'].map((name) => productpage.port(name)));
 
     let n = 0;
     const ask = () => {
