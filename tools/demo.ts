@@ -113,7 +113,6 @@ async function demo(mesh: Mesh): Promise<void> {
   await sendFirst(mesh, VISITOR);
   step(`sending requests for ${flags.seconds} s: ${PAGES_PER_SECOND} pages a second, from outside through the gateway`);
   const { map, traffic, checks } = await measured(mesh);
-  if (interrupted.signal.aborted) return;
 
   print('', bold('Who calls whom. From the Prometheus pages of the Envoys:'), '');
   print(indented(table(map, { head: dim, bad })), '');
@@ -131,6 +130,7 @@ async function demo(mesh: Mesh): Promise<void> {
 
   const problems = all.flatMap((check) => check.problems);
   if (failed('The map is not what it should be:', problems)) return;
+  process.exitCode = 0;
   const seconds = Math.round((performance.now() - startedAt) / 1000);
   print(
     `${good('Done')} in ${seconds} s. ${mesh.sidecars.size} Envoys and the applications have ${memory(mesh)} MB in memory.`,
@@ -140,11 +140,16 @@ async function demo(mesh: Mesh): Promise<void> {
   else print(dim('`make demo KEEP=1` leaves it running, `make demo PAIR=1` shows one exchange with its headers.'));
 }
 
-step(`starting Bookinfo: ${WORKLOADS.length} stock Envoys, each beside a small application`);
-await using mesh = await Mesh.start();
-await Promise.race([demo(mesh), interruption()]);
-
-/** Ctrl-C ends the demo at any time. */
-async function interruption(): Promise<void> {
-  if (!interrupted.signal.aborted) await once(interrupted.signal, 'abort');
+async function main(): Promise<void> {
+  step(`starting Bookinfo: ${WORKLOADS.length} stock Envoys, each beside a small application`);
+  await using mesh = await Mesh.start();
+  // Ctrl-C ends it at any time.
+  if (!interrupted.signal.aborted) await Promise.race([demo(mesh), once(interrupted.signal, 'abort')]);
 }
+
+await main().catch((error) => {
+  // At a terminal Ctrl-C goes to the Envoys, too: then it is no wonder that one of them has ended.
+  if (!interrupted.signal.aborted) throw error;
+});
+// What was under way need not go on; 130 is how shells say that Ctrl-C came before the end.
+if (interrupted.signal.aborted) process.exit(process.exitCode ?? 130);
