@@ -95,7 +95,7 @@ function memory(mesh: Mesh): number {
 /** Leaves the mesh running, with traffic. */
 async function keep(mesh: Mesh): Promise<void> {
   const port = await mesh.sidecar('bookinfo-gateway').port('outbound');
-  const addresses = [...mesh.sidecars].map(([name, sidecar]) => [name, sidecar.adminAddress().trim()]);
+  const addresses = WORKLOADS.map(({ name }) => [name, mesh.sidecar(name).adminAddress().trim()]);
   print(
     bold('Left running, with traffic, until you press Ctrl-C. To try:'),
     '    # the map of the next seconds',
