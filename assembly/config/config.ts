@@ -31,6 +31,7 @@ import {
   readBool,
   readHeaderName,
   readNumber,
+  readShortText,
   readText,
   readTexts,
   refuse,
@@ -345,9 +346,7 @@ function readDiscovery(config: Config): bool {
     if (!isNew(isText(key, 'cluster') ? 1 : UNKNOWN, seen)) return false;
     seen = 2;
     if (!skipNull()) {
-      const offset = json.offset();
-      if (!readText(text)) return false;
-      if (text.size > LONGEST_CLUSTER) return refuse(offset, 'must have at most 120 bytes');
+      if (!readShortText(text, LONGEST_CLUSTER)) return false;
       const copy = kept(text);
       if (!copy) return false;
       config.discoveryCluster = copy;

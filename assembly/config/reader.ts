@@ -164,11 +164,7 @@ function readElements(texts: Texts, most: u32, longest: u32): bool {
     const offset = json.offset();
     if (index++ == most) return refuseBeyond(offset, 'is one too many: there may be ', most);
     const text = texts.get(texts.count);
-    if (!readText(text)) return false;
-    if (longest) {
-      if (text.size > longest) return refuseBeyond(offset, 'is too long, its most bytes are ', longest);
-      if (!isPrintable(text)) return refuse(offset, 'must be printable ASCII, without spaces');
-    }
+    if (!(longest ? readShortText(text, longest) : readText(text))) return false;
     if (!isListed(texts, text)) {
       const copy = kept(text);
       if (!copy) return false;
@@ -178,6 +174,14 @@ function readElements(texts: Texts, most: u32, longest: u32): bool {
     stepBack(size);
   }
   return isWellFormed();
+}
+
+/** Reads a string that is not empty, of at most so many bytes, all of them printable ASCII but no space. */
+export function readShortText(text: Slice, longest: u32): bool {
+  const offset = json.offset();
+  if (!readText(text)) return false;
+  if (text.size > longest) return refuseBeyond(offset, 'is too long, its most bytes are ', longest);
+  return isPrintable(text) || refuse(offset, 'must be printable ASCII, without spaces');
 }
 
 function isPrintable(text: Slice): bool {

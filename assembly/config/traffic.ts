@@ -14,7 +14,7 @@ import {
   key,
   REFUSED,
   readNumber,
-  readText,
+  readShortText,
   refuse,
   skipNull,
   step,
@@ -118,9 +118,7 @@ function readLabels(traffic: Traffic): bool {
     const at = keepRoom(offsetof<Label>());
     if (!at || !name) return refuse(json.offset(), 'does not fit into memory');
     const label = changetype<Label>(at);
-    const offset = json.offset();
-    if (!readText(text)) return false;
-    if (text.size > LONGEST_PATH) return refuse(offset, 'must have at most 80 bytes');
+    if (!readShortText(text, LONGEST_PATH)) return false;
     const path = kept(text);
     if (!path) return false;
     label.name = name;

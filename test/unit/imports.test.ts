@@ -15,7 +15,8 @@ const MAY_IMPORT: Record<string, string[]> = {
   // What a user types. The demo shows its map.
   cli: ['testkit'],
   tools: ['testkit', 'cli'],
-  bench: ['testkit'],
+  // The folder assembly is for the benchmark's own AssemblyScript, which measures the module's functions.
+  bench: ['testkit', 'assembly'],
   // The folder assembly is for the tests' own AssemblyScript, which is a module's entry.
   test: ['testkit', 'envoy', 'assembly', 'cli'],
 };
@@ -26,6 +27,8 @@ const TESTS_OF: Record<string, string> = {
   'test/unit/demo_checks.test.ts': 'tools/demo/checks.ts',
   'test/host/module.test.ts': 'tools/size.ts',
   'test/host/no_trap.test.ts': 'tools/check-no-trap.ts',
+  'test/envoy/discovery/any_server.test.ts': 'tools/workload-server.ts',
+  'test/envoy/discovery/waypoint.test.ts': 'tools/workload-server.ts',
   'test/image/layout.test.ts': 'tools/image/layout.ts',
   'test/istio/resources.test.ts': 'tools/istio/resources.ts',
   // The table of consumers: the tests under test/envoy/consumers prove its rows.

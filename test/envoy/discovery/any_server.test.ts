@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { parse, stringify } from 'yaml';
-import { serve } from '../../../envoy/workload-discovery/server.ts';
 import { ROOT } from '../../../testkit/envoy/binary.ts';
 import { Envoy } from '../../../testkit/envoy/process.ts';
 import { shipped } from '../../../testkit/envoy/shipped.ts';
 import { App, send } from '../../../testkit/http.ts';
+import { serve } from '../../../tools/workload-server.ts';
 import { OLDEST_AND_NEWEST } from '../../support/discovery.ts';
 import { logged } from '../../support/shipped.ts';
 

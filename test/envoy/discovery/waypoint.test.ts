@@ -2,12 +2,12 @@
 // Copyright the metadata-exchange authors
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { serve } from '../../../envoy/workload-discovery/server.ts';
 import { ROOT } from '../../../testkit/envoy/binary.ts';
 import { Envoy } from '../../../testkit/envoy/process.ts';
 import { shipped } from '../../../testkit/envoy/shipped.ts';
 import { App, METADATA, send } from '../../../testkit/http.ts';
 import { struct } from '../../../testkit/struct.ts';
+import { serve } from '../../../tools/workload-server.ts';
 import { OLDEST_AND_NEWEST } from '../../support/discovery.ts';
 import { logged } from '../../support/shipped.ts';
 

@@ -70,8 +70,12 @@ const SNAKE_CASE = new Map(
     'peer_metadata_key',
     'skip_external_clusters',
     'trust_domains',
+    'max_series',
   ].map((name) => [camelCase(name), name] as const),
 );
+
+/** Objects whose fields have names of two forms, and may be null. */
+const OBJECTS = ['.verify_peer', '.metrics', '.workload_discovery'];
 
 /** Methods that are taken and do nothing. */
 const IDLE = ['workload_discovery', 'upstream_filter_state'];
@@ -139,12 +143,12 @@ function plain(listed: Listed, path = ''): unknown {
       path === '' ||
       path.endsWith('[]') ||
       /\.(istio_headers|upstream_filter_state)$/.test(path) ||
-      path === '.verify_peer';
+      OBJECTS.includes(path);
     const name = (isOurs && SNAKE_CASE.get(key)) || key;
     if (Object.hasOwn(object, name)) return undefined;
     object[name] = plain(value, `${path}.${name}`);
     if (object[name] === undefined) return undefined;
-    if (object[name] === null && (path === '' || path === '.headers' || path === '.verify_peer')) nulls.push(name);
+    if (object[name] === null && (path === '' || path === '.headers' || OBJECTS.includes(path))) nulls.push(name);
   }
   // A field that is null is not there; one that nobody knows stays, to be refused.
   const known = path === '' ? configSchema.properties : configSchema.properties?.[path.slice(1)]?.properties;

@@ -3,15 +3,16 @@
 import { readFileSync, unwatchFile, watchFile } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
-import { type Named, WorkloadServer } from '../../testkit/xds/server.ts';
+import { ROOT } from '../testkit/envoy/binary.ts';
+import { type Named, WorkloadServer } from '../testkit/xds/server.ts';
 
 /**
- * A control plane for any-server.yaml: it tells proxies of the workloads in a file, and of every change of the file.
+ * A control plane for envoy/workload-discovery and envoy/waypoint-discovery: it tells proxies of the workloads in a file, and of every change of the file.
  *
- *     node_modules/.bin/tsx envoy/workload-discovery/server.ts 15020 [another-file.yaml]
+ *     node_modules/.bin/tsx tools/workload-server.ts 15020 [another-file.yaml]
  */
 
-const WORKLOADS = join(import.meta.dirname, 'workloads.yaml');
+const WORKLOADS = join(ROOT, 'envoy/workload-discovery/workloads.yaml');
 
 function read(file: string): Named[] {
   return parse(readFileSync(file, 'utf8'));
