@@ -103,14 +103,16 @@ export function putVersion(writer: Writer, name: Slice, version: Slice): void {
   writer.close(5, end);
 }
 
-/** Leaves out of a node, where it stands, the list of its extensions, some 50 kB that no control plane of workloads reads. */
+/**
+ * Leaves out of a node, where it stands, the list of its extensions, some 50 kB that no control plane of workloads reads.
+ * What follows on a field that none of a node is stays as it is.
+ */
 export function leaveOutExtensions(node: Slice): void {
   let to = node.at;
   let start = node.at;
   fields.open(node.at, node.end(), 0);
-  while (fields.next()) {
-    // All fields of a node have a length.
-    if (fields.type != LENGTH) return;
+  // All fields of a node have a length.
+  while (fields.next() && fields.type == LENGTH) {
     const end = fields.at + fields.size;
     if (fields.field != NODE_EXTENSIONS) {
       memory.copy(to, start, end - start);
@@ -118,7 +120,9 @@ export function leaveOutExtensions(node: Slice): void {
     }
     start = end;
   }
-  node.size = <u32>(to - node.at);
+  const rest = node.end() - start;
+  memory.copy(to, start, rest);
+  node.size = <u32>(to + rest - node.at);
 }
 
 /** The first request of a stream: who asks, and for what. */

@@ -4,8 +4,8 @@ import { Istiod } from '../../testkit/host/istiod.ts';
 import { NODE } from '../../testkit/host/node.ts';
 import { HostedProxy, type Plugin } from '../../testkit/host/proxy.ts';
 import { struct } from '../../testkit/struct.ts';
-import type { DiscoveryRequest } from '../../testkit/xds/messages.ts';
-import { Knowledge, readAddress, type Verdict } from '../fuzz/oracle/discovery.ts';
+import { type DiscoveryRequest, response } from '../../testkit/xds/messages.ts';
+import { Knowledge, nodeToldOf, readAddress, type Verdict } from '../fuzz/oracle/discovery.ts';
 
 /** A proxy and what it should know, driven side by side: whatever differs is an error. */
 
@@ -19,6 +19,8 @@ const CONFIGS = [1, 2].map((max_peer_cache_size) => ({
 }));
 /** Seconds after the last response until what a new stream did not name is gone. */
 const SETTLED = 5;
+/** Ticks in which what an earlier VM left is swept. */
+const TICKS_OF_SWEEP = 8;
 /** More seconds than the longest wait for a new stream. */
 const LONGEST_WAIT = 40;
 
@@ -29,10 +31,11 @@ const BEHIND = 'xds.upstream_host_metadata.filter_metadata.envoy.filters.listene
 
 export class Player {
   readonly istiod = new Istiod();
-  readonly known = new Knowledge();
+  readonly known: Knowledge;
   readonly proxy: HostedProxy;
   /** The messages that were taken so far, and what they came to. */
   readonly counts = { taken: 0, removed: 0, refused: 0, lookups: 0, found: 0, streams: 0 };
+  private readonly properties: Record<string, Buffer>;
   private plugin: Plugin;
   private loaded = 0;
   private mustSweep = false;
@@ -43,13 +46,14 @@ export class Player {
   private readonly kept = new Map<string, unknown>();
 
   constructor(
-    readonly network: string,
+    network: string,
     private readonly module?: WebAssembly.Module,
   ) {
+    this.known = new Knowledge(network);
     this.istiod.answers = false;
     this.istiod.listener = { began: (request) => this.began(request), sent: (message) => this.sent(message) };
-    const properties = { 'xds.node': NODE, 'xds.node.metadata.NETWORK': Buffer.from(network) };
-    this.proxy = new HostedProxy({ workers: 1, properties, clusters: { [CLUSTER]: this.istiod } });
+    this.properties = { 'xds.node': NODE, 'xds.node.metadata.NETWORK': Buffer.from(network) };
+    this.proxy = new HostedProxy({ workers: 1, properties: this.properties, clusters: { [CLUSTER]: this.istiod } });
     this.plugin = this.proxy.load(CONFIGS[0], module);
     this.pass(2);
     if (this.istiod.open.length !== 1) throw new Error('there is no stream');
@@ -131,6 +135,32 @@ export class Player {
     this.waitForStream();
   }
 
+  /** A stream of a proxy with this node begins. */
+  introduce(node: Buffer): void {
+    this.properties['xds.node'] = node;
+    this.reconnect();
+    this.properties['xds.node'] = NODE;
+    const told = this.istiod.conversations.at(-1)?.requests[0].node ?? Buffer.alloc(0);
+    if (!told.equals(nodeToldOf(node))) throw new Error(`the node is told as ${told.toString('hex')}`);
+  }
+
+  /** Another VM has the lease for a while: afterwards this one begins anew, and clears what it left of before. */
+  usurp(): void {
+    const { shared } = this.proxy.process;
+    const lease = shared.keys.find((key) => key.startsWith('mxl1')) ?? '';
+    const value = Buffer.from(shared.get(lease) ?? Buffer.alloc(0));
+    value[0] ^= 1;
+    shared.set(lease, value);
+    this.mustSweep = false;
+    this.lastResponse = undefined;
+    // The module closes its stream at the next tick.
+    this.known.clear();
+    this.pass(1);
+    this.waitForStream();
+    this.push(response({ nonce: 'anew' }));
+    this.pass(SETTLED + TICKS_OF_SWEEP + 1);
+  }
+
   private waitForStream(): void {
     for (let i = 0; this.istiod.open.length === 0; i++) {
       if (i === LONGEST_WAIT) throw new Error('no stream comes');
@@ -148,7 +178,7 @@ export class Player {
     const address = readAddress(said);
     let expected: unknown;
     if (address !== undefined) {
-      if (!this.kept.has(address)) this.kept.set(address, this.known.at(this.network, address));
+      if (!this.kept.has(address)) this.kept.set(address, this.known.at(address));
       expected = this.kept.get(address);
     }
     const actual = this.published(said, side);
@@ -216,7 +246,7 @@ export class Player {
   /** Removes all that is known. */
   empty(): void {
     const names = [...this.known.workloads.keys()];
-    if (names.length > 0) this.istiod.push({ removed: names });
+    if (names.length > 0) this.push(response({ removed: names, nonce: 'all' }));
     this.pass(1);
     for (const { calls, log } of this.proxy.process.vms) [calls.length, log.length] = [0, 0];
     this.istiod.conversations.splice(0, this.istiod.conversations.length - 1);

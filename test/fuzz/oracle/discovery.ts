@@ -36,7 +36,7 @@ const TYPES = ['deployment', 'cronjob', 'pod', 'job'];
 const text = (bytes: Uint8Array) => Buffer.from(bytes).toString();
 const isPlain = (bytes: Uint8Array) => isUtf8(bytes) && !bytes.some((byte) => byte < 0x20 || byte === 0x7f);
 
-/** What a proxy knows. */
+/** What a proxy of a network knows. */
 export class Knowledge {
   readonly workloads = new Map<string, Known>();
   /** Who said last that an address is his: by network and address. */
@@ -44,6 +44,16 @@ export class Knowledge {
   private readonly networks = new Set<string>();
   /** Those that this stream named. */
   private seen = new Set<string>();
+
+  constructor(private readonly network: string) {
+    this.networks.add(network);
+  }
+
+  /** Forgets everything: another VM knows nothing of what this one did. */
+  clear(): void {
+    for (const each of [this.workloads, this.holders, this.networks, this.seen]) each.clear();
+    this.networks.add(this.network);
+  }
 
   /** Takes a response in. */
   take(response: Uint8Array): Verdict {
@@ -129,14 +139,45 @@ export class Knowledge {
     return gone.length;
   }
 
-  /** Who has an address. */
-  at(network: string, address: string): Record<string, unknown> | undefined {
-    return this.workloads.get(this.holders.get(`${network}/${address}`) ?? '')?.who;
+  /** Who has an address in the proxy's network. */
+  at(address: string): Record<string, unknown> | undefined {
+    return this.workloads.get(this.holders.get(`${this.network}/${address}`) ?? '')?.who;
   }
 
   /** How many addresses all workloads have. */
   get addressCount(): number {
     return [...this.workloads.values()].reduce((sum, { addresses }) => sum + addresses.size, 0);
+  }
+}
+
+/** What a control plane is told of a node: all but the list of extensions, up to what no field of a node is. */
+export function nodeToldOf(node: Uint8Array): Buffer {
+  const told: Uint8Array[] = [];
+  let begin = 0;
+  try {
+    for (const { number, type, end } of placesOf(node)) {
+      if (type !== LENGTH) break;
+      if (number !== 9) told.push(node.subarray(begin, end));
+      begin = end;
+    }
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+  }
+  return Buffer.concat([...told, node.subarray(begin)]);
+}
+
+/** The outermost fields of a message, and where each ends; groups belong to what follows. */
+function* placesOf(bytes: Uint8Array): Generator<{ number: number; type: number; end: number }> {
+  let begin = 0;
+  for (let end = 1; end <= bytes.length; end++) {
+    try {
+      const [field] = fieldsOf(bytes.subarray(begin, end), 0);
+      if (!field) continue;
+      yield { number: field.number, type: field.type, end };
+      begin = end;
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+    }
   }
 }
 

@@ -49,6 +49,8 @@ export class Discovery implements Target {
       } else if ('pass' in step) player.pass(step.pass);
       else if ('reconnect' in step) player.reconnect();
       else if ('takeOver' in step) player.takeOver();
+      else if ('usurp' in step) player.usurp();
+      else if ('node' in step) player.introduce(Buffer.from(step.node, 'hex'));
       else if ('ask' in step) player.ask(step.ask, step.side);
       else
         player.forge(

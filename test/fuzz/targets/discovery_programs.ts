@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import protobuf from 'protobufjs';
 import type { Random } from '../../../testkit/random.ts';
-import { type ResourceFields, resource, response, type WorkloadFields } from '../../../testkit/xds/messages.ts';
+import {
+  type ResourceFields,
+  resource,
+  response,
+  WORKLOAD,
+  type WorkloadFields,
+  workload,
+} from '../../../testkit/xds/messages.ts';
 import { mutated } from '../target.ts';
 
 /** Programs for the fuzzer of workload discovery: what they are, and how one is made up. */
@@ -21,6 +28,10 @@ export type DiscoveryStep =
   | { reconnect: true }
   /** The configuration that has the stream ends, and another one takes over. */
   | { takeOver: true }
+  /** Another VM has the lease for a while. */
+  | { usurp: true }
+  /** A stream of a proxy with this node begins. */
+  | { node: string }
   /** Somebody else writes one of the records: cut off, longer, and with other bytes in places. */
   | { record: number; size?: number; bytes: [at: number, value: number][] };
 
@@ -31,6 +42,8 @@ export const NETWORK = 'east';
 export const ADDRESSES = [
   '10.0.0.1',
   '10.0.0.2',
+  // Its record stands beside that of 10.0.0.1.
+  '10.1.138.124',
   '::ffff:10.0.0.1',
   '::ffff:10.0.0.3',
   '2001:db8::1',
@@ -59,7 +72,9 @@ export function generateDiscovery(random: Random): DiscoveryProgram {
       if (random.oneIn(4)) message = mutated(random, message, messages);
       const push = Buffer.from(message).toString('hex');
       steps.push(random.oneIn(12) ? { push, pad: anyPad(random, message.length) } : { push });
-    } else if (kind < 24) steps.push({ pass: random.pick([1, 1, 2, 6]) });
+    } else if (kind === 22 && random.oneIn(9)) steps.push({ usurp: true });
+    else if (kind === 22 && random.oneIn(4)) steps.push({ node: anyNode(random).toString('hex') });
+    else if (kind < 24) steps.push({ pass: random.pick([1, 1, 2, 6]) });
     else if (kind < 26) steps.push({ reconnect: true });
     else if (kind === 26) steps.push({ takeOver: true });
     else if (kind < 32) steps.push(anyHostileRecord(random));
@@ -98,17 +113,34 @@ function anyResponse(random: Random): Buffer {
   const resources = Array.from({ length: random.below(5) }, () => anyResource(random));
   const removed = random.oneIn(3) ? [random.pick(random.oneIn(9) ? BAD_UIDS : UIDS)] : [];
   const bytes = response({ resources, removed, nonce: random.oneIn(12) ? '' : `n${random.below(100)}` });
-  if (!random.oneIn(20)) return bytes;
-  const more = random.pick([
-    '2a01',
-    '2a02c328',
-    '2a0100',
-    `2a8104${'61'.repeat(513)}`,
-    '6d00000000',
-    '690000000000000000',
-  ]);
-  return Buffer.concat([bytes, Buffer.from(more, 'hex')]);
+  return random.oneIn(12) ? Buffer.concat([bytes, Buffer.from(random.pick(TAILS), 'hex')]) : bytes;
 }
+
+/** A resource whose Any and whose locality have fields that nobody knows. */
+const WITH_MORE = (() => {
+  const body = Buffer.concat([workload({ addresses: ['::1'] }), Buffer.from('c2010520010a0161', 'hex')]);
+  const any = protobuf.Writer.create().uint32(0x0a).string(WORKLOAD).uint32(0x12).bytes(body);
+  const content = protobuf.Writer.create()
+    .uint32(0x12)
+    .bytes(any.uint32(0x1a).string('x').uint32(0x20).uint32(1).finish());
+  const named = content.uint32(0x1a).string('more').finish();
+  return Buffer.from(protobuf.Writer.create().uint32(0x12).bytes(named).finish()).toString('hex');
+})();
+
+/** What may stand at the end of a response: other nonces, fields that nobody knows, numbers that do not end. */
+const TAILS = [
+  WITH_MORE,
+  'ff'.repeat(10),
+  'ff'.repeat(30),
+  `12${'ff'.repeat(30)}`,
+  `78${'ff'.repeat(30)}`,
+  '2a01',
+  '2a02c328',
+  '2a0100',
+  `2a8104${'61'.repeat(513)}`,
+  '6d00000000',
+  '690000000000000000',
+];
 
 function anyResource(random: Random): ResourceFields {
   const uid = random.pick(random.oneIn(25) ? BAD_UIDS : UIDS);
@@ -119,6 +151,7 @@ function anyResource(random: Random): ResourceFields {
     '0123456789abcdef',
     '0123456789abcdeF',
     '0123456789abcdeg',
+    '0123456789-bcdef',
     'v'.repeat(252),
     'v'.repeat(253),
     'a',
@@ -170,12 +203,67 @@ function anyField(random: Random): Buffer {
   return Buffer.from(writer.finish());
 }
 
+/** A node: the id, the list of extensions, and what no node has. */
+function anyNode(random: Random): Buffer {
+  const fields = ['0a026964', '4a03657874', '4a00', '12026964', '1801', '4b4c', '0aff'];
+  return Buffer.from(Array.from({ length: random.below(6) }, () => random.pick(fields)).join(''), 'hex');
+}
+
+type Forgery = { size?: number; bytes: [number, number][] };
+
+/** A name that is longer than any uid, and a uid that is made of it. */
+function longName(at: number): Forgery {
+  const size = 1040;
+  const rest = at + 3 + size;
+  const bytes = [
+    [0, 0xb8],
+    [1, 0x0b],
+    [at, 254],
+    [at + 1, size & 255],
+    [at + 2, size >> 8],
+    [rest, 0],
+    [rest + 1, 0],
+    [rest + 2, 255],
+  ];
+  return { size: 3000, bytes: bytes as [number, number][] };
+}
+
+/** A record that ends with a text that is made of the name. */
+function cutShort(at: number): Forgery {
+  return {
+    bytes: [
+      [0, at + 3],
+      [1, 0],
+      [at, 0],
+      [at + 1, 255],
+      [at + 2, 0],
+    ],
+  };
+}
+
+/** A record that ends within a version that is kept as a number. */
+function cutNumber(at: number): Forgery {
+  return {
+    bytes: [
+      [0, at + 5],
+      [1, 0],
+      [at, 253],
+    ],
+  };
+}
+
 function anyHostileRecord(random: Random): DiscoveryStep {
   const bytes = Array.from({ length: random.below(4) }, (): [number, number] => {
     // Most of what decides stands in front, and near the lengths of texts.
     const at = random.oneIn(2) ? random.below(20) : random.below(400);
     return [at, random.pick([0, 1, 4, 16, 253, 254, 255, random.below(256)])];
   });
+  // The name begins behind an address of 4 or 16 bytes.
+  const name = random.pick([17, 29]);
+  if (random.oneIn(8))
+    return { record: random.below(8), ...random.pick([longName(name), cutShort(name), cutNumber(name)]) };
+  // A record that says that it is shorter than its texts are.
+  if (random.oneIn(3)) bytes.push([0, 14 + random.below(60)], [1, 0]);
   const size = random.oneIn(2) ? random.pick([0, 1, 12, 13, 14, random.below(200), random.below(3000)]) : undefined;
   return { record: random.below(8), ...(size !== undefined && { size }), bytes };
 }
@@ -199,6 +287,7 @@ function anyAddressText(random: Random): string {
     '[1:]:1',
     '[1:2:3:4:5:6:7::]:1',
     '[::1.2.3.4:5]:1',
+    '[::1:2:3:4:5:6:7:8]:1',
     '/x',
   ]);
 }
