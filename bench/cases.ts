@@ -1,5 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-import { counted, distinct, inbound, large, logged, outbound, type Traffic, through, withoutPeer } from './load_stand.ts';
+import {
+  counted,
+  distinct,
+  inbound,
+  large,
+  logged,
+  outbound,
+  type Traffic,
+  through,
+  withoutPeer,
+} from './load_stand.ts';
 
 /** What is measured: requests of a kind, and who has to serve them. */
 export interface Case {

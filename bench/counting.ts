@@ -48,7 +48,11 @@ const OTHERS = {
 function statsLogger(write: (field: string) => string): object {
   const labels = [...OF_CLIENTS.map(([label, field]) => [label, write(field)]), ...Object.entries(OTHERS)];
   const tags = labels.map(([name, value_format]) => ({ name, value_format }));
-  const histogram = (name: string, unit: string, value_format: string) => ({ stat: { name, tags }, unit, value_format });
+  const histogram = (name: string, unit: string, value_format: string) => ({
+    stat: { name, tags },
+    unit,
+    value_format,
+  });
   return {
     name: 'metrics',
     typed_config: {

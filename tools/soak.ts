@@ -20,6 +20,7 @@ const {
   requests: REQUESTS,
   seed: SEED,
   bridge: BRIDGE,
+  metrics: METRICS,
 } = readFlags({
   call: 'tsx tools/soak.ts',
   about: 'A real Envoy gets requests from ever new peers, some hostile. Fails if an answer is wrong, or memory grows.',
@@ -27,6 +28,7 @@ const {
     requests: number(1_000_000, 'how many requests'),
     seed: number(1, 'another number is another mixture of requests', 0),
     bridge: toggle('the Lua bridge runs beside the filter'),
+    metrics: toggle('the filter counts requests by peer'),
   },
 }).flags;
 /** Envoy's and V8's own caches fill up in the beginning: growth counts from here on. */
@@ -59,7 +61,7 @@ function startEnvoy(upstream: number): Promise<Envoy> {
       {
         name: 'listener',
         direction: 'INBOUND',
-        filters: [metadataExchange(), ...(BRIDGE ? [bridge()] : [])],
+        filters: [metadataExchange(METRICS ? { metrics: { labels: { pod: 'NAME' } } } : undefined), ...(BRIDGE ? [bridge()] : [])],
         routes: [...held, { match: { prefix: '/' }, direct_response: { status: 200 } }].map((route) => ({
           ...route,
           response_headers_to_add: [{ header: { key: 'x-learned', value: LEARNED } }],
@@ -147,7 +149,7 @@ async function main(): Promise<string[]> {
     await using envoy = await startEnvoy(upstream.port);
     const vms = await vmsOf(envoy);
     const version = JSON.parse(await envoy.admin('/server_info')).version.split('/')[1];
-    const filters = relative(ROOT, MODULE) + (BRIDGE ? ' and the Lua bridge' : '');
+    const filters = relative(ROOT, MODULE) + (METRICS ? ' with metrics' : '') + (BRIDGE ? ' and the Lua bridge' : '');
     console.log(`==> ${count(REQUESTS)} requests to Envoy ${version}, two workers, ${filters}, seed ${SEED}`);
     const own = { metadata: struct.header(OWN), id: 'own-node' };
     const load = new Load({ port: await envoy.port('listener'), requests: REQUESTS, seed: SEED, own });

@@ -57,9 +57,7 @@ export const RESPONSE_SIZE: Slice = name('response\0total_size');
 /** Of its cluster: the service that istiod made it for. */
 export const SERVICE_HOST: Slice = name('xds\0cluster_metadata\0filter_metadata\0istio\0services\x000\0host');
 export const SERVICE_NAME: Slice = name('xds\0cluster_metadata\0filter_metadata\0istio\0services\x000\0name');
-export const SERVICE_NAMESPACE: Slice = name(
-  'xds\0cluster_metadata\0filter_metadata\0istio\0services\x000\0namespace',
-);
+export const SERVICE_NAMESPACE: Slice = name('xds\0cluster_metadata\0filter_metadata\0istio\0services\x000\0namespace');
 export const CONTENT_TYPE: Slice = name('content-type');
 
 /** What is written: Envoy keeps `KEY` as the filter state object `wasm.KEY`. */

@@ -61,13 +61,20 @@ async function exchange({ claim = CLAIM, certificate, serverClaim = SERVER_CLAIM
     listeners: [{ name: 'inbound', direction: 'INBOUND', filters: [filter], manager: logging('downstream') }],
     clusters: { app: { port: app.port } },
   });
-  inbound.static_resources.listeners[0].filter_chains[0].transport_socket = transportSocket('Downstream', authority, server);
+  inbound.static_resources.listeners[0].filter_chains[0].transport_socket = transportSocket(
+    'Downstream',
+    authority,
+    server,
+  );
   await using reviews = await Envoy.start(inbound, { name: 'server' });
   const outbound = proxy({
     node: { id: 'client', metadata: { 'istio.io/metadata': claim } },
     listeners: [{ name: 'outbound', direction: 'OUTBOUND', filters: [filter], manager: logging('upstream') }],
     clusters: {
-      app: { port: await reviews.port('inbound'), transport_socket: transportSocket('Upstream', authority, certificate) },
+      app: {
+        port: await reviews.port('inbound'),
+        transport_socket: transportSocket('Upstream', authority, certificate),
+      },
     },
   });
   await using productpage = await Envoy.start(outbound, { name: 'client' });

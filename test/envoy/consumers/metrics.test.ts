@@ -89,13 +89,16 @@ function bound(config: Bootstrap): void {
   Object.assign(config, { stats_flush_interval: '5s', stats_eviction_interval: '60s' });
 }
 
-test.each(BOUNDED)('with stats_scope Envoy %s takes so many of them, and does not count the others', async (version) => {
-  await using example = await Example.start('metrics', { version, file: STATS_LOGGER, change: bound });
-  for (let i = 0; i < 5; i++) {
-    await example.send('reviews', { headers: [METADATA, struct.header({ WORKLOAD_NAME: `peer-${i}` })] });
-  }
-  await expectCounts(example.envoy, 'source_workload', { 'peer-0': 1, 'peer-1': 1 });
-});
+test.each(BOUNDED)(
+  'with stats_scope Envoy %s takes so many of them, and does not count the others',
+  async (version) => {
+    await using example = await Example.start('metrics', { version, file: STATS_LOGGER, change: bound });
+    for (let i = 0; i < 5; i++) {
+      await example.send('reviews', { headers: [METADATA, struct.header({ WORKLOAD_NAME: `peer-${i}` })] });
+    }
+    await expectCounts(example.envoy, 'source_workload', { 'peer-0': 1, 'peer-1': 1 });
+  },
+);
 
 test('a pasted stats_tags.yaml is a bootstrap by itself', async () => {
   expect((await validate('envoy/stats_tags.yaml')).valid).toBe(true);

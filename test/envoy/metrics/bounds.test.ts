@@ -61,6 +61,17 @@ describe.each(OLDEST_AND_NEWEST)('max_series, Envoy %s', (_, version) => {
   });
 });
 
+test('with the buckets that are shipped Envoy’s page for Prometheus has half of the lines', async () => {
+  const lines = async (buckets?: string) => {
+    const { envoy, port } = await startCounting({ buckets });
+    await using _ = envoy;
+    await send(port, { headers: [METADATA, peer(1)] });
+    await expectCounts(envoy, 'source_workload', { 'peer-1': 1 });
+    return (await envoy.admin('/stats/prometheus')).match(/^istio_/gm)?.length ?? 0;
+  };
+  expect([await lines(), await lines('envoy/stats_buckets.yaml')]).toEqual([67, 35]);
+});
+
 /** All requests that were counted. Not from Prometheus' page, which has 50 kB for each series. */
 async function total(envoy: Envoy): Promise<number> {
   const page = await envoy.admin('/stats?filter=istio_requests_total');
