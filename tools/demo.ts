@@ -44,7 +44,7 @@ interface Counted {
   checks: Check[];
 }
 
-/** Waits until the counters agree with each other and with the applications. If they never do, that is an answer, too. */
+/** Waits until the counters agree with each other and with the applications. That they never do is an answer, too. */
 async function counted(mesh: Mesh): Promise<Counted> {
   for (const end = Date.now() + MOST_SECONDS_TO_AGREE * 1000; ; await sleep(100)) {
     const pages = await mesh.samples();
@@ -133,7 +133,7 @@ async function demo(mesh: Mesh): Promise<void> {
   process.exitCode = 0;
   const seconds = Math.round((performance.now() - startedAt) / 1000);
   print(
-    `${good('Done')} in ${seconds} s. ${mesh.sidecars.size} Envoys and the applications have ${memory(mesh)} MB in memory.`,
+    `${good('Done')} in ${seconds} s. ${WORKLOADS.length} Envoys and the applications have ${memory(mesh)} MB in memory.`,
     '',
   );
   if (flags.keep) await keep(mesh);
