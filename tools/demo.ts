@@ -132,10 +132,8 @@ async function demo(mesh: Mesh): Promise<void> {
   if (failed('The map is not what it should be:', problems)) return;
   process.exitCode = 0;
   const seconds = Math.round((performance.now() - startedAt) / 1000);
-  print(
-    `${good('Done')} in ${seconds} s. ${WORKLOADS.length} Envoys and the applications have ${memory(mesh)} MB in memory.`,
-    '',
-  );
+  const size = `${WORKLOADS.length} Envoys and the applications have ${memory(mesh)} MB in memory.`;
+  print(`${good('Done')} in ${seconds} s. ${size}`, '');
   if (flags.keep) await keep(mesh);
   else print(dim('`make demo KEEP=1` leaves it running, `make demo PAIR=1` shows one exchange with its headers.'));
 }
