@@ -61,7 +61,10 @@ function startEnvoy(upstream: number): Promise<Envoy> {
       {
         name: 'listener',
         direction: 'INBOUND',
-        filters: [metadataExchange(METRICS ? { metrics: { labels: { pod: 'NAME' } } } : undefined), ...(BRIDGE ? [bridge()] : [])],
+        filters: [
+          metadataExchange(METRICS ? { metrics: { labels: { pod: 'NAME' } } } : undefined),
+          ...(BRIDGE ? [bridge()] : []),
+        ],
         routes: [...held, { match: { prefix: '/' }, direct_response: { status: 200 } }].map((route) => ({
           ...route,
           response_headers_to_add: [{ header: { key: 'x-learned', value: LEARNED } }],
@@ -143,6 +146,19 @@ async function vmsOf(envoy: Envoy): Promise<string> {
   return `${await of('active')} active, ${await of('created')} made`;
 }
 
+/** What the filter counted by peer, and what is wrong with that. */
+async function counted(envoy: Envoy): Promise<string | undefined> {
+  const ours = (name: string) => envoy.stat(`wasmcustom.metadata_exchange.traffic_${name}`);
+  // Our own metrics are written once a second.
+  await sleep(1500);
+  const page = await envoy.admin('/stats?filter=istio_requests_total');
+  const numbers = Array.from(page.matchAll(/: (\d+)$/gm), ([, value]) => Number(value));
+  const all = numbers.reduce((sum, each) => sum + each, 0);
+  const series = `${count(numbers.length)} series; ${count(await ours('unnamed'))} had a peer past \`max_series\``;
+  console.log(`==> ${count(all)} requests are counted, in ${series}`);
+  return all === REQUESTS ? undefined : `${count(all)} requests were counted, and not ${count(REQUESTS)}`;
+}
+
 async function main(): Promise<string[]> {
   const upstream = await startUpstream();
   try {
@@ -167,6 +183,8 @@ async function main(): Promise<string[]> {
     const logged = envoy.log().split('\n');
     const warnings = logged.filter((each) => each && !each.includes('no configured limit to the number of allowed'));
     if (warnings.length) problems.push(`Envoy logged warnings:\n  ${warnings.slice(0, 20).join('\n  ')}`);
+    const miscounted = METRICS && envoy.running ? await counted(envoy) : undefined;
+    if (miscounted) problems.push(miscounted);
     // A VM that trapped is not active any more, and one that was started in its place is counted as made.
     const after = envoy.running ? await vmsOf(envoy) : 'none';
     if (after !== vms) problems.push(`VMs: there were ${vms}, and there are ${after}`);
