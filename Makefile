@@ -46,7 +46,9 @@ soak: packages envoy $(BUILT) ## A million requests, hostile ones too, and what 
 ##   REQUESTS=n       how many requests
 ##   SEED=n           another mixture of requests
 ##   BRIDGE=1         the Lua bridge runs beside the filter
-	@$(BIN)/tsx tools/soak.ts $(call flag,requests,REQUESTS) $(call flag,seed,SEED) $(call switch,bridge,BRIDGE)
+##   METRICS=1        the filter counts requests by peer
+	@$(BIN)/tsx tools/soak.ts $(call flag,requests,REQUESTS) $(call flag,seed,SEED) $(call switch,bridge,BRIDGE) \
+	  $(call switch,metrics,METRICS)
 
 .PHONY: fuzz
 fuzz: packages $(BUILT) build/codecs.wasm ## Two million hostile inputs

@@ -44,7 +44,7 @@ interface Counted {
   checks: Check[];
 }
 
-/** Waits until the counters agree with each other and with the applications. If they never do, that is an answer, too. */
+/** Waits until the counters agree with each other and with the applications. That they never do is an answer, too. */
 async function counted(mesh: Mesh): Promise<Counted> {
   for (const end = Date.now() + MOST_SECONDS_TO_AGREE * 1000; ; await sleep(100)) {
     const pages = await mesh.samples();
@@ -95,7 +95,7 @@ function memory(mesh: Mesh): number {
 /** Leaves the mesh running, with traffic. */
 async function keep(mesh: Mesh): Promise<void> {
   const port = await mesh.sidecar('bookinfo-gateway').port('outbound');
-  const addresses = [...mesh.sidecars].map(([name, sidecar]) => [name, sidecar.adminAddress().trim()]);
+  const addresses = WORKLOADS.map(({ name }) => [name, mesh.sidecar(name).adminAddress().trim()]);
   print(
     bold('Left running, with traffic, until you press Ctrl-C. To try:'),
     '    # the map of the next seconds',
@@ -113,7 +113,6 @@ async function demo(mesh: Mesh): Promise<void> {
   await sendFirst(mesh, VISITOR);
   step(`sending requests for ${flags.seconds} s: ${PAGES_PER_SECOND} pages a second, from outside through the gateway`);
   const { map, traffic, checks } = await measured(mesh);
-  if (interrupted.signal.aborted) return;
 
   print('', bold('Who calls whom. From the Prometheus pages of the Envoys:'), '');
   print(indented(table(map, { head: dim, bad })), '');
@@ -131,20 +130,24 @@ async function demo(mesh: Mesh): Promise<void> {
 
   const problems = all.flatMap((check) => check.problems);
   if (failed('The map is not what it should be:', problems)) return;
+  process.exitCode = 0;
   const seconds = Math.round((performance.now() - startedAt) / 1000);
-  print(
-    `${good('Done')} in ${seconds} s. ${mesh.sidecars.size} Envoys and the applications have ${memory(mesh)} MB in memory.`,
-    '',
-  );
+  const size = `${WORKLOADS.length} Envoys and the applications have ${memory(mesh)} MB in memory.`;
+  print(`${good('Done')} in ${seconds} s. ${size}`, '');
   if (flags.keep) await keep(mesh);
   else print(dim('`make demo KEEP=1` leaves it running, `make demo PAIR=1` shows one exchange with its headers.'));
 }
 
-step(`starting Bookinfo: ${WORKLOADS.length} stock Envoys, each beside a small application`);
-await using mesh = await Mesh.start();
-await Promise.race([demo(mesh), interruption()]);
-
-/** Ctrl-C ends the demo at any time. */
-async function interruption(): Promise<void> {
-  if (!interrupted.signal.aborted) await once(interrupted.signal, 'abort');
+async function main(): Promise<void> {
+  step(`starting Bookinfo: ${WORKLOADS.length} stock Envoys, each beside a small application`);
+  await using mesh = await Mesh.start();
+  // Ctrl-C ends it at any time.
+  if (!interrupted.signal.aborted) await Promise.race([demo(mesh), once(interrupted.signal, 'abort')]);
 }
+
+await main().catch((error) => {
+  // At a terminal Ctrl-C goes to the Envoys, too: then it is no wonder that one of them has ended.
+  if (!interrupted.signal.aborted) throw error;
+});
+// What was under way need not go on; 130 is how shells say that Ctrl-C came before the end.
+if (interrupted.signal.aborted) process.exit(process.exitCode ?? 130);

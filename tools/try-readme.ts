@@ -20,7 +20,8 @@ import { parseArgs, stripVTControlCharacters } from 'node:util';
  * with what README says. The Debian is made by debootstrap, and is gone afterwards. Needs root, and the network.
  *
  * A block of `sh` is typed; the block of `text` below it is what must be seen: each of its lines, in this order, where
- * `…` stands for anything, a number with a unit for any such number, and spaces for any spaces. A block below `<!-- not typed by tools/try-readme.ts: … -->` is left out, which is said.
+ * `…` stands for anything, a number with a unit for any such number, and spaces for any spaces. A block below
+ * `<!-- not typed by tools/try-readme.ts: … -->` is left out, which is said.
  */
 
 const ROOT = join(import.meta.dirname, '..');

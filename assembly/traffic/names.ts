@@ -34,12 +34,16 @@ export class Request {
   reporter: u32;
   code: u32;
   isGrpc: bool;
+  /** Whether the client showed a certificate; at the client nobody asks. */
+  isMutual: bool;
   /** The Structs of both sides, and which of them is the peer; size 0: unknown. */
   client: Slice;
   server: Slice;
   peer: Slice;
-  /** The service that was asked, as the control plane names it; size 0: it does not. */
+  /** The service that was asked, as the control plane names it: its host; size 0: it does not. */
   service: Slice;
+  serviceName: Slice;
+  serviceNamespace: Slice;
   /** The SPIFFE URIs of both certificates; size 0: none. */
   peerUri: Slice;
   localUri: Slice;
@@ -81,7 +85,7 @@ export function defineSeries(request: Request, traffic: Traffic, ids: usize): vo
   addFlags(line, request.flags);
   end();
   // As in Istio, a client does not say how its server saw the connection.
-  put('connection_security_policy', isSource ? 'unknown' : request.peerUri.size > 0 ? 'mutual_tls' : 'none');
+  put('connection_security_policy', isSource ? 'unknown' : request.isMutual ? 'mutual_tls' : 'none');
   const size = line.size;
   defineAs('istio_requests_total', COUNTER, size, ids);
   defineAs('istio_request_duration_milliseconds', HISTOGRAM, size, ids + 4);
@@ -161,7 +165,7 @@ function suffixOf(number: u32): Ascii {
 }
 
 /**
- * Writes which service was asked: the host that istiod writes into the cluster's metadata, or else the server's canonical
+ * Writes which service was asked: the one that istiod writes into the cluster's metadata, or else the server's canonical
  * service. Never what a client wrote into its request.
  */
 function putService(request: Request): void {
@@ -171,25 +175,22 @@ function putService(request: Request): void {
     labels.find(request.server, labels.SERVICE, value);
     labels.find(request.server, labels.NAMESPACE, other);
   }
+  begin('destination_service');
   if (request.service.size > 0) {
-    let at = request.service.at;
-    while (at < request.service.end() && load<u8>(at) != 0x2e) at++;
-    value.set(request.service.at, <u32>(at - request.service.at));
-    begin('destination_service');
     putValue(request.service);
+    value.copy(request.service);
+    if (request.serviceName.size > 0) value.copy(request.serviceName);
+    if (request.serviceNamespace.size > 0) other.copy(request.serviceNamespace);
+  } else if (value.size > 0 && other.size > 0) {
+    putValue(value);
+    line.size -= 3;
+    line.add('.');
+    putValue(other);
+    line.size -= 3;
+    line.add('.svc.cluster.local');
+    end();
   } else {
-    begin('destination_service');
-    if (value.size > 0 && other.size > 0) {
-      putValue(value);
-      line.size -= 3;
-      line.add('.');
-      putValue(other);
-      line.size -= 3;
-      line.add('.svc.cluster.local');
-      end();
-    } else {
-      putValue(value);
-    }
+    putValue(value);
   }
   begin('destination_service_name');
   putValue(value);

@@ -40,6 +40,8 @@ const verdict = slice(memory.data(8, 4));
 const peerUri = slice(memory.data(8, 4));
 const localUri = slice(memory.data(8, 4));
 const service = slice(memory.data(8, 4));
+const serviceName = slice(memory.data(8, 4));
+const serviceNamespace = slice(memory.data(8, 4));
 const parts = memory.data(72, 8);
 const partsSlice = slice(memory.data(8, 4));
 
@@ -92,6 +94,7 @@ export function countRequest(
       metrics.count(table.TRAFFIC_UNNAMED);
       if (!isSource) clientHash = 0;
       if (reporter != BY_DESTINATION) serverHash = 0;
+      peerUri.set(0, 0);
       hash = hashOfRequest(seed, clientHash, serverHash);
       ids = series.find(hash);
       if (!ids) ids = series.add(hash, traffic.maxSeries + RESERVE);
@@ -123,16 +126,22 @@ function readStruct(side: Side, struct: Slice): bool {
   return properties.get(side.struct, struct);
 }
 
-/** Reads whom the certificates of the connection name: at the server that of both sides, at the client nothing is sure. */
+/**
+ * Reads whom the certificates of the connection name: at the server that of both sides, at the client nothing is sure. A
+ * certificate without a URI names nobody, and the connection is one of mTLS all the same.
+ */
 function readUris(isSource: bool): void {
   if (isSource) {
     properties.get(names.UPSTREAM_PEER_URI, peerUri);
     if (peerUri.size > 0) properties.get(names.UPSTREAM_LOCAL_URI, localUri);
-  } else {
-    properties.get(names.DOWNSTREAM_PEER_URI, peerUri);
-    if (peerUri.size > 0) properties.get(names.DOWNSTREAM_LOCAL_URI, localUri);
+    else localUri.set(0, 0);
+    request.isMutual = false;
+    return;
   }
-  if (peerUri.size == 0) localUri.set(0, 0);
+  properties.get(names.DOWNSTREAM_PEER_URI, peerUri);
+  request.isMutual = peerUri.size > 0 || (properties.get(names.DOWNSTREAM_PEER_SUBJECT, value) && value.size > 0);
+  if (request.isMutual) properties.get(names.DOWNSTREAM_LOCAL_URI, localUri);
+  else localUri.set(0, 0);
 }
 
 function hashOfRequest(seed: u64, clientHash: u64, serverHash: u64): u64 {
@@ -143,7 +152,7 @@ function hashOfRequest(seed: u64, clientHash: u64, serverHash: u64): u64 {
   store<u64>(parts, hashOf(peerUri, 2), 32);
   store<u64>(parts, hashOf(localUri, 3), 40);
   store<u32>(parts, request.code, 48);
-  store<u32>(parts, request.reporter | (request.isGrpc ? 256 : 0), 52);
+  store<u32>(parts, request.reporter | (request.isGrpc ? 256 : 0) | (request.isMutual ? 512 : 0), 52);
   store<i64>(parts, request.grpcStatus, 56);
   partsSlice.set(parts, 64);
   return hashOf(partsSlice, seed) | 1;
@@ -162,6 +171,14 @@ function define(traffic: Traffic, identity: Identity, clientHash: u64, serverHas
   request.server = server;
   request.peer = isSource ? server : client;
   request.service = service;
+  serviceName.set(0, 0);
+  serviceNamespace.set(0, 0);
+  if (service.size > 0) {
+    properties.get(names.SERVICE_NAME, serviceName);
+    properties.get(names.SERVICE_NAMESPACE, serviceNamespace);
+  }
+  request.serviceName = serviceName;
+  request.serviceNamespace = serviceNamespace;
   request.peerUri = peerUri;
   request.localUri = localUri;
   defineSeries(request, traffic, ids);

@@ -57,7 +57,7 @@ export async function fromEnvoys(addresses: string[], seconds: number | null): P
         try {
           const page = await ask(pageOf(address));
           if (UNTAGGED.test(page)) {
-            problems.add(`${address}: labels stand in the metrics' names: its bootstrap needs Istio’s stats_tags`);
+            problems.add(`${address}: labels stand in the metrics’ names: its bootstrap needs Istio’s stats_tags`);
           }
           return samplesOf(page, 'istio_');
         } catch (error) {

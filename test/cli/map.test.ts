@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest';
 import { App } from '../../testkit/http.ts';
 import { metadataExchange } from '../support/cli.ts';
 import type { Example } from '../support/consumers.ts';
-import { startIstioMetrics } from '../support/istio_metrics.ts';
+import { startIstioMetrics, startModuleMetrics } from '../support/istio_metrics.ts';
 
 /** `metadata-exchange map` with real Envoys, and with pages that they would write. */
 
@@ -81,6 +81,34 @@ istio_requests_total{${ENDS},response_code="503"} 2
 const serving = (body: string, status = 200) => App.start(() => ({ status, body }));
 const at = ({ port }: App) => `127.0.0.1:${port}`;
 
+describe('the module’s own metrics', () => {
+  test('are the same map', async () => {
+    await using example = await startModuleMetrics({ hasTags: true });
+    for (let i = 0; i < 4; i++) await example.send('productpage', {});
+    await example.send('loadtest', {});
+    await example.send('reviews', {});
+    await counted(example, 11);
+    const { code, stdout } = await metadataExchange(['map', '--total', '--json', example.envoy.adminAddress()]);
+    expect(code).toBe(0);
+    expect(lines(stdout)).toEqual([
+      'productpage-v1 → reviews-v1 4 0 source destination',
+      'loadtest-v1 → reviews-v1 1 0 source destination',
+      'unknown → reviews-v1 1 0 destination',
+    ]);
+  });
+
+  test('of an Envoy without stats_tags: it is said what is missing', async () => {
+    await using example = await startModuleMetrics({ hasTags: false });
+    await example.send('productpage', {});
+    await example.envoy.until('it is counted', async () => {
+      return (await example.envoy.admin('/stats/prometheus?filter=istio_requests_total')).includes('reporter');
+    });
+    const { code, stderr } = await metadataExchange(['map', '--total', example.envoy.adminAddress()]);
+    expect(code).toBe(1);
+    expect(stderr).toContain('labels stand in the metrics’ names: its bootstrap needs Istio’s stats_tags');
+  });
+});
+
 describe('pages', () => {
   test('as a table, without colours in a pipe', async () => {
     await using app = await serving(PAGE);
@@ -143,14 +171,6 @@ describe('pages', () => {
         `${goneAt}: ECONNREFUSED`,
       ].sort(),
     );
-  });
-
-  test('whose labels stand in the metrics’ names say what the bootstrap lacks', async () => {
-    const name = 'wasmcustom_reporter___source____source_workload___a____istio_requests_total';
-    await using app = await serving(`# TYPE ${name} counter\n${name}{} 3\n`);
-    const { code, stderr } = await metadataExchange(['map', '--total', at(app)]);
-    expect(code).toBe(1);
-    expect(stderr).toContain('its bootstrap needs Istio’s stats_tags');
   });
 
   test('without Istio’s metrics: nobody called anybody', async () => {

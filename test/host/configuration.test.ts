@@ -165,7 +165,7 @@ describe('what is refused, and what its author reads in the log', () => {
     ['{"metrics": {"labels": {"team": ""}}}', 'byte 32: metrics.labels.team: must not be empty'],
     [
       `{"metrics": {"labels": {"team": "${'x'.repeat(81)}"}}}`,
-      'byte 32: metrics.labels.team: must have at most 80 bytes',
+      'byte 32: metrics.labels.team: is too long, its most bytes are 80',
     ],
     ...['', 'my-team', '7', 'größe', 'x'.repeat(41)].map((name) => [
       `{"metrics": {"labels": {"${name}": "NAME"}}}`,

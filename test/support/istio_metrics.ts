@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { Example, managerOf } from './consumers.ts';
 
-/** Stock Envoys that make Istio's metrics by Envoy's own stats logger: those of envoy/consumers/metrics. */
+/** Stock Envoys with Istio's metrics, made in one of two ways: those of envoy/consumers/metrics. */
 
 /** A field of a peer's, or `unknown`. */
 function fieldOf(side: 'downstream' | 'upstream', field: string): string {
@@ -36,9 +36,11 @@ function logger(reporter: 'source' | 'destination', workload: string, namespace:
   return { name: 'istio metrics', typed_config };
 }
 
+const LISTENERS = ['productpage', 'loadtest', 'reviews'];
+
 /**
- * productpage and loadtest call reviews, by the listeners of these names. /broken is answered 503. Of reviews' own
- * listener the caller is unknown.
+ * By Envoy's stats logger: productpage and loadtest call reviews, by the listeners of these names. /broken is answered
+ * 503. Of reviews' own listener the caller is unknown.
  */
 export function startIstioMetrics(): Promise<Example> {
   return Example.start('metrics', {
@@ -51,6 +53,38 @@ export function startIstioMetrics(): Promise<Example> {
       reviews.access_log = [logger('destination', 'reviews-v1', 'default')];
       const broken = { match: { path: '/broken' }, direct_response: { status: 503 } };
       reviews.route_config.virtual_hosts[0].routes.unshift(broken);
+    },
+  });
+}
+
+const OF_A_SIDE = [
+  ...['workload', 'workload_namespace', 'principal', 'app', 'version', 'cluster'],
+  ...['canonical_service', 'canonical_revision'],
+];
+const OF_A_REQUEST = ['request_protocol', 'response_code', 'grpc_response_status', 'response_flags'];
+const LABELS = [
+  'reporter',
+  ...['source', 'destination'].flatMap((side) => OF_A_SIDE.map((label) => `${side}_${label}`)),
+  ...['destination_service', 'destination_service_name', 'destination_service_namespace'],
+  ...OF_A_REQUEST,
+  'connection_security_policy',
+];
+
+/** By the module, with Envoy's rules that make labels of what it writes, or without them. The same calls. */
+export function startModuleMetrics({ hasTags }: { hasTags: boolean }): Promise<Example> {
+  return Example.start('metrics', {
+    change: (config) => {
+      config.stats_flush_interval = '0.2s';
+      const stats_tags = LABELS.map((tag_name) => ({ tag_name, regex: `(${tag_name}=\\.=(.*?);\\.;)` }));
+      if (hasTags) config.stats_config = { stats_tags };
+      for (const listener of LISTENERS) {
+        const manager = managerOf(config, listener);
+        manager.access_log = [];
+        for (const { typed_config } of manager.http_filters) {
+          const text = typed_config.config?.configuration;
+          if (text) text.value = JSON.stringify({ ...JSON.parse(text.value), metrics: {} });
+        }
+      }
     },
   });
 }

@@ -27,13 +27,17 @@ export const workload = (app: string, more: object = {}) => ({
 });
 
 /** The bootstrap of a proxy that counts, with labels of our own beside those that are shipped. */
-export function counting(options: ProxyOptions & Pick<CountingOptions, 'own' | 'tags' | 'bare'>): Bootstrap {
-  const { stats_config } = parse(readFileSync(join(ROOT, 'envoy/stats_tags.yaml'), 'utf8'));
+export function counting(
+  options: ProxyOptions & Pick<CountingOptions, 'own' | 'tags' | 'bare' | 'buckets'>,
+): Bootstrap {
+  const read = (path: string) => parse(readFileSync(join(ROOT, path), 'utf8')).stats_config;
   const more = (options.tags ?? []).map((name) => ({ tag_name: name, regex: `(${name}=\\.=(.*?);\\.;)` }));
+  const buckets = options.buckets && read(options.buckets);
+  const stats = { stats_tags: [...read('envoy/stats_tags.yaml').stats_tags, ...more], ...buckets };
   const node = { metadata: { 'istio.io/metadata': options.own ?? workload('reviews') }, ...options.node };
   return {
     ...proxy({ ...options, node }),
-    stats_config: options.bare ? undefined : { stats_tags: [...stats_config.stats_tags, ...more] },
+    stats_config: options.bare ? undefined : stats,
     stats_flush_interval: '0.2s',
   };
 }
@@ -60,11 +64,7 @@ export async function series(envoy: Envoy, metric = 'istio_requests_total'): Pro
 }
 
 /** How often each combination of these labels' values was counted: `{ 'source 200': 3 }`. */
-export async function counts(
-  envoy: Envoy,
-  labels: string[],
-  metric?: string,
-): Promise<Record<string, number>> {
+export async function counts(envoy: Envoy, labels: string[], metric?: string): Promise<Record<string, number>> {
   const found: Record<string, number> = {};
   for (const each of await series(envoy, metric)) {
     const key = labels.map((name) => each.labels[name]).join(' ');
@@ -90,6 +90,8 @@ export interface CountingOptions extends EnvoyOptions {
   tags?: string[];
   /** Its bootstrap knows no labels at all. */
   bare?: boolean;
+  /** The file with its histograms' buckets; Envoy's own unless told. */
+  buckets?: string;
   direction?: Listener['direction'];
   filters?: object[];
   routes?: object[];
@@ -101,7 +103,7 @@ const OK = [{ match: { prefix: '/' }, direct_response: { status: 200 } }];
 
 /** One proxy that counts; unless told it is reviews' own, and answers every request by itself. */
 export async function startCounting(options: CountingOptions = {}): Promise<{ envoy: Envoy; port: number }> {
-  const { config, own, tags, bare, direction, filters, routes, manager, clusters, ...how } = options;
+  const { config, own, tags, bare, buckets, direction, filters, routes, manager, clusters, ...how } = options;
   const listener: Listener = {
     name: 'listener',
     direction: 'direction' in options ? direction : 'INBOUND',
@@ -109,6 +111,6 @@ export async function startCounting(options: CountingOptions = {}): Promise<{ en
     routes: routes ?? (clusters?.app ? undefined : OK),
     manager,
   };
-  const envoy = await Envoy.start(counting({ own, tags, bare, listeners: [listener], clusters }), how);
+  const envoy = await Envoy.start(counting({ own, tags, bare, buckets, listeners: [listener], clusters }), how);
   return { envoy, port: await envoy.port('listener') };
 }

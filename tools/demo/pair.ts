@@ -10,9 +10,9 @@ import { foundByAddress } from './by_address.ts';
 import { bold, dim, failed, good, indented, print, short, step, verdict } from './screen.ts';
 
 /**
- * `make demo PAIR=1`: the sidecar pair of envoy/sidecar-pair on free ports; real requests; and what each side learned. What is
- * printed is read back from the running proxies and compared with what they were configured to say: if anything is
- * missing the demo says so and fails.
+ * `make demo PAIR=1`: the sidecar pair of envoy/sidecar-pair on free ports; real requests; and what each side learned.
+ * What is printed is read back from the running proxies and compared with what they were configured to say: if anything
+ * is missing the demo says so and fails.
  */
 const { flags } = readFlags({
   call: 'tsx tools/demo/pair.ts',
@@ -217,7 +217,5 @@ if (failed('The exchange is not what it should be:', problems)) {
   });
   clearInterval(timer);
 } else {
-  print(
-    `${good('Done.')} All of it was read back from the running proxies. \`make demo PAIR=1 KEEP=1\` leaves them running.`,
-  );
+  print(`${good('Done.')} All of it was read back from the proxies. \`make demo PAIR=1 KEEP=1\` leaves them running.`);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import net, { type AddressInfo } from 'node:net';
 import { describe, test } from 'vitest';
-import { App, type Answering, send } from '../../../testkit/http.ts';
+import { type Answering, App, send } from '../../../testkit/http.ts';
 import { FaultyServer } from '../../support/faults.ts';
 import { counter, EVERY, expectCounts, startCounting, workload } from '../../support/traffic.ts';
 

@@ -2,7 +2,14 @@
 import { describe, expect, test } from 'vitest';
 import { METADATA, send } from '../../../testkit/http.ts';
 import { struct } from '../../../testkit/struct.ts';
-import { expectCounts, OLDEST_AND_NEWEST, type Series, series, startCounting, workload } from '../../support/traffic.ts';
+import {
+  expectCounts,
+  OLDEST_AND_NEWEST,
+  type Series,
+  series,
+  startCounting,
+  workload,
+} from '../../support/traffic.ts';
 
 /** What stands in labels: what a peer says of itself, and what it makes up stays in the label that it is for. */
 

@@ -200,7 +200,12 @@ describe.each(EVERY)('what counts as one request, Envoy %s', (_, version) => {
     onTestFinished(() => void server.close());
     const { port: behind } = server.address() as net.AddressInfo;
     const manager = { upgrade_configs: [{ upgrade_type: 'websocket' }] };
-    const { envoy, port } = await startCounting({ version, routes: [toApp], manager, clusters: { app: { port: behind } } });
+    const { envoy, port } = await startCounting({
+      version,
+      routes: [toApp],
+      manager,
+      clusters: { app: { port: behind } },
+    });
     await using _ = envoy;
     const socket = net.connect(port, '127.0.0.1');
     let heard = '';
