@@ -24,8 +24,11 @@ demo: packages envoy $(BUILT) ## A mesh of real Envoys, and a map of who calls w
 ##   KEEP=1           leaves them running until Ctrl-C
 ##   PAIR=1           two Envoys only, and what each of them has learned, field by field
 ##   SECONDS=n        how long requests are sent through the mesh
-	@$(BIN)/tsx $(if $(filter-out 0,$(PAIR)),tools/demo/pair.ts,tools/demo.ts $(call flag,seconds,SECONDS)) \
-	  $(call switch,keep,KEEP)
+ifeq ($(filter-out 0,$(PAIR)),)
+	@$(BIN)/tsx tools/demo.ts $(call switch,keep,KEEP) $(call flag,seconds,SECONDS)
+else
+	@$(BIN)/tsx tools/demo/pair.ts $(call switch,keep,KEEP)
+endif
 
 .PHONY: test
 test: system-test packages envoys $(BUILT) build/codecs.wasm build/reader.wasm build/bench/floor.wasm certificates ## Every test, on real Envoys, as processes, in containers and in network namespaces
