@@ -183,7 +183,8 @@ istio-programs:
 	@echo "==> Istio's own code: building what the tests run (some ten minutes the first time)"
 	@mkdir -p .cache/istio
 	@go=$$(tools/install-go.sh) && cd test/istio/go && $$go build -o ../../../.cache/istio/ ./... tool && \
-	  istio=$$($$go list -m -f '{{.Dir}}' istio.io/istio) && cd ../../.. && mkdir -p .cache/istio/dashboards && \
+	  istio=$$($$go list -m -f '{{.Dir}}' istio.io/istio) && cd ../../.. && \
+	  rm -rf .cache/istio/dashboards && mkdir -p .cache/istio/dashboards && \
 	  install -m 644 $$istio/tools/packaging/common/envoy_bootstrap.json .cache/istio/ && \
 	  install -m 644 $$istio/manifests/addons/dashboards/*dashboard*.json .cache/istio/dashboards/
 

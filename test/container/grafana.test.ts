@@ -11,8 +11,8 @@ import { usersOf } from './containers.ts';
 import { envoyImage, prometheusImage } from './image.ts';
 
 /**
- * envoy/grafana/docker-compose.yaml. Grafana is in no Debian package, so that it is started only where its image is to
- * be had: its dashboard is tested, query by query, in test/envoy/metrics/grafana.test.ts.
+ * envoy/grafana/docker-compose.yaml, without Grafana: its image cannot be pulled everywhere, and Debian has no package of
+ * which one could be made. The dashboard is tested query by query in test/envoy/metrics/grafana.test.ts.
  */
 
 const FILE = 'envoy/grafana/docker-compose.yaml';

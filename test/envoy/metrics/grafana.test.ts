@@ -83,6 +83,23 @@ test('the dashboard has every metric of the filter', () => {
   expect(missing.map(({ name }) => name)).toEqual([]);
 });
 
+test('its panels stand side by side in Grafana’s 24 columns, and none over another', () => {
+  const { panels } = JSON.parse(readFileSync(join(ROOT, FOLDER, 'metadata-exchange.json'), 'utf8'));
+  const taken = new Map<string, string>();
+  for (const { title, gridPos } of panels) {
+    const { x, y, w, h } = gridPos;
+    expect(x + w, title).toBeLessThanOrEqual(24);
+    for (let column = x; column < x + w; column++) {
+      for (let line = y; line < y + h; line++) {
+        expect(taken.get(`${column} ${line}`), `${title} covers`).toBeUndefined();
+        taken.set(`${column} ${line}`, title);
+      }
+    }
+  }
+  const ids = panels.map(({ id }: { id: number }) => id);
+  expect(new Set(ids).size).toBe(ids.length);
+});
+
 describe('what the compose file starts', () => {
   test('Prometheus finds who calls whom at the listener that has nothing but metrics', async () => {
     const admin = await getPort();
