@@ -4,7 +4,6 @@
 import { Config } from '../config/config';
 import { Traffic } from '../config/traffic';
 import { OFF } from '../config/verification';
-import { hasSeveralWays } from '../config/ways';
 import { add as increment, record } from '../host/metrics';
 import * as names from '../host/names';
 import * as properties from '../host/properties';
@@ -77,8 +76,8 @@ export function countRequest(
   const seed = labels.seedOf(traffic);
   const own = identity.struct.size > 0 ? labels.hashOfLabels(identity.struct, traffic, seed) : 0;
   const isSource = reporter == BY_SOURCE;
-  let clientHash = isSource ? own : laterRun(knownClient, CLIENT, config, traffic, seed);
-  let serverHash = reporter == BY_DESTINATION ? own : laterRun(knownServer, SERVER, config, traffic, seed);
+  let clientHash = isSource ? own : metByOthers(knownClient, CLIENT, config, traffic, seed);
+  let serverHash = reporter == BY_DESTINATION ? own : metByOthers(knownServer, SERVER, config, traffic, seed);
   readUris(isSource);
   properties.get(names.SERVICE_HOST, service);
   request.reporter = reporter;
@@ -112,9 +111,12 @@ export function countRequest(
   record(load<u32>(ids, 12), number(names.RESPONSE_SIZE));
 }
 
-/** Who stands on a side of a later run of the chain, or for a second filter of ours: whom filter state names. */
-function laterRun(known: u64, side: Side, config: Config, traffic: Traffic, seed: u64): u64 {
-  if (known || !(hasSeveralWays() || side == CLIENT)) return known;
+/**
+ * Who stands on a side whom this stream did not meet: whom filter state names. An earlier run of the chain met the client,
+ * or a second filter of ours did; a filter in the cluster meets servers that a listener's filter does not.
+ */
+function metByOthers(known: u64, side: Side, config: Config, traffic: Traffic, seed: u64): u64 {
+  if (known) return known;
   if (!readStruct(side, client) || client.size == 0) return 0;
   if (config.verification.mode != OFF) {
     if (!properties.get(side.verified, verdict) || !sameBytes(verdict, names.VERIFIED_TEXT)) return 0;

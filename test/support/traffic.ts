@@ -74,12 +74,17 @@ export async function counts(envoy: Envoy, labels: string[], metric?: string): P
 }
 
 /** Waits until so many requests are counted, and compares which they are. A request too many is found as well. */
-export async function expectCounts(envoy: Envoy, labels: string, expected: Record<string, number>): Promise<void> {
+export async function expectCounts(
+  envoy: Envoy,
+  labels: string,
+  expected: Record<string, number>,
+  metric?: string,
+): Promise<void> {
   const names = labels.split(' ');
   const sum = (found: Record<string, number>) => Object.values(found).reduce((all, each) => all + each, 0);
-  for (let i = 0; i < 100 && sum(await counts(envoy, names)) < sum(expected); i++) await sleep(50);
+  for (let i = 0; i < 100 && sum(await counts(envoy, names, metric)) < sum(expected); i++) await sleep(50);
   await sleep(100);
-  expect(await counts(envoy, names)).toEqual(expected);
+  expect(await counts(envoy, names, metric)).toEqual(expected);
 }
 
 export interface CountingOptions extends EnvoyOptions {
