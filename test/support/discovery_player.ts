@@ -94,11 +94,12 @@ export class Player {
 
   /** Sends a response, and looks at the answer. */
   push(message: Buffer): Verdict {
-    const before = this.istiod.requests.length;
+    const requests = this.istiod.conversations.at(-1)?.requests ?? [];
+    const before = requests.length;
     this.istiod.pushBytes(message);
     const verdict = this.verdict;
     if (!verdict) throw new Error('there is no stream');
-    this.judge(verdict, this.istiod.requests.slice(before));
+    this.judge(verdict, requests.slice(before));
     return verdict;
   }
 
@@ -259,6 +260,8 @@ export class Player {
     if (names.length > 0) this.push(response({ removed: names, nonce: 'all' }));
     this.pass(1);
     for (const { calls, log } of this.proxy.process.vms) [calls.length, log.length] = [0, 0];
-    this.istiod.conversations.splice(0, this.istiod.conversations.length - 1);
+    const { conversations } = this.istiod;
+    conversations.splice(0, conversations.length - 1);
+    conversations[0].requests.length = 1;
   }
 }

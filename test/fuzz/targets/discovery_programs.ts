@@ -112,7 +112,8 @@ export function padding(size: number): Uint8Array {
   return Buffer.concat(parts);
 }
 
-function anyResponse(random: Random): Buffer {
+/** A response of a few resources, most of them sound. */
+export function anyResponse(random: Random): Buffer {
   const resources = Array.from({ length: random.below(5) }, () => anyResource(random));
   const removed = random.oneIn(3) ? [random.pick(random.oneIn(9) ? BAD_UIDS : UIDS)] : [];
   const bytes = response({ resources, removed, nonce: random.oneIn(12) ? '' : `n${random.below(100)}` });
