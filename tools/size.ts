@@ -23,7 +23,7 @@ export const BUDGETS: Record<string, number> = {
   peers: 4_500,
   own: 6_000,
   config: 7_000,
-  discovery: 5_500,
+  discovery: 6_000,
   metrics: 500,
   wire: 15_000,
   host: 1_500,

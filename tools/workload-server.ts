@@ -7,7 +7,8 @@ import { ROOT } from '../testkit/envoy/binary.ts';
 import { type Named, WorkloadServer } from '../testkit/xds/server.ts';
 
 /**
- * A control plane for envoy/workload-discovery and envoy/waypoint-discovery: it tells proxies of the workloads in a file, and of every change of the file.
+ * A control plane for envoy/workload-discovery and envoy/waypoint-discovery: it tells proxies of the workloads in a
+ * file, and of every change of the file.
  *
  *     node_modules/.bin/tsx tools/workload-server.ts 15020 [another-file.yaml]
  */

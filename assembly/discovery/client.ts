@@ -29,7 +29,7 @@ import * as store from './store';
 
 /** Seconds between two attempts, at most. */
 const LONGEST_WAIT: u32 = 32;
-/** Seconds after which a stream that still lives is up, though the server, which may have nothing to say, said nothing. */
+/** Seconds after which a stream that still lives is up, even if the server, which may have nothing to say, said nothing. */
 const QUIET: u32 = 10;
 /** The most bytes of what we say that we have: servers of gRPC take 4 MiB. With more, the server sends everything again. */
 const LARGEST_REQUEST: u32 = 2097152;
@@ -55,7 +55,7 @@ function sourceOf(token: u32): Source | null {
 /** Opens a stream, or waits on. Called once a second. */
 export function keepOpen(source: Source): void {
   if (source.token) {
-    if (++source.age == QUIET) source.failures = 0;
+    if (++source.age == QUIET) prove(source);
     return;
   }
   if (source.wait > 0) {
@@ -65,6 +65,15 @@ export function keepOpen(source: Source): void {
   const holdings = source.holdings;
   const user = source.users;
   if (holdings && user) open(source, holdings, user);
+}
+
+/** A stream has lived for a while: the next one need not wait. One that ends right after its answer proves nothing. */
+function prove(source: Source): void {
+  source.failures = 0;
+  if (!source.isWarned) return;
+  source.isWarned = false;
+  log.line().add('workload discovery: the control plane answers');
+  log.info();
 }
 
 function open(source: Source, holdings: Holdings, user: User): void {
@@ -167,14 +176,8 @@ export function received(token: u32, size: u32): void {
   const holdings = source.holdings;
   if (!holdings) return;
   const verdict = readResponse(source, holdings, size);
-  if (source.isWarned) {
-    log.line().add('workload discovery: the control plane answers');
-    log.info();
-  }
   source.hasResponse = true;
   source.lastResponse = now() / 1000000000;
-  source.failures = 0;
-  source.isWarned = false;
   if (verdict.nonce.size == 0) return;
   startOver();
   const room = verdict.nonce.size + verdict.problem.size + ADDED;

@@ -47,7 +47,7 @@ export const DISCOVERY_UPDATES: u32 = 18;
 export const DISCOVERY_REMOVALS: u32 = 19;
 /** Resources of a control plane that could not be taken. */
 export const DISCOVERY_REFUSED: u32 = 20;
-/** Streams that were opened to a control plane. */
+/** Attempts to open a stream to a control plane that Envoy took. */
 export const DISCOVERY_STREAMS: u32 = 21;
 /** Of these, the second and every later one. */
 export const DISCOVERY_RECONNECTS: u32 = 22;

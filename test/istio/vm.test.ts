@@ -75,14 +75,14 @@ test('in a mesh with networks it must say in which one it is; what another oneâ€
 });
 
 test('connections that istiod ends, as it does every half an hour: nobody is unknown for a moment', async () => {
-  await using stand = await VmStand.start({ age: '1s' });
+  await using stand = await VmStand.start({ age: '6s' });
   await using envoy = await stand.startKnowing();
   const watched: number[] = [];
-  for (const end = Date.now() + 20_000; Date.now() < end; await sleep(50)) {
+  for (const end = Date.now() + 45_000; Date.now() < end; await sleep(50)) {
     expect(await stand.ask(envoy)).toEqual(stand.both);
     watched.push((await stand.cluster.watchers()).length);
   }
-  expect(await metric(envoy, 'discovery_streams')).toBeGreaterThan(3);
+  expect(await metric(envoy, 'discovery_streams')).toBeGreaterThan(2);
   expect(Math.max(...watched), 'streams at one time').toBe(1);
   expect(await metric(envoy, 'discovery_workloads')).toBe(2);
   expect(await metric(envoy, 'discovery_updates'), 'nothing is sent twice').toBe(2);

@@ -19,6 +19,9 @@ export const TAKES_FIRST_VM_LATE = VERSIONS.filter(([, version]) => !/^1\.3[67]\
 /** The oldest and the newest. */
 export const OLDEST_AND_NEWEST = [...new Set([VERSIONS[0], VERSIONS[VERSIONS.length - 1]])];
 
+/** In so many milliseconds a worker forgets an answer, which it keeps for a second: a busy machine is late. */
+export const KEPT = 1_200;
+
 /** For so many milliseconds there may be two streams at the server when one takes the place of another. */
 export const MOMENT = 250;
 

@@ -7,7 +7,7 @@ import { Envoy, type EnvoyOptions } from '../../testkit/envoy/process.ts';
 import { type Answer, type Answering, App, type Request, send } from '../../testkit/http.ts';
 import { type Named, WorkloadServer } from '../../testkit/xds/server.ts';
 import { ConfigFiles } from './config_files.ts';
-import { BY_ADDRESS, CLIENT, discovered, filter, listening, SERVER } from './discovery.ts';
+import { BY_ADDRESS, CLIENT, discovered, filter, KEPT, listening, SERVER } from './discovery.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: Envoy's configuration is checked by Envoy
 type Json = any;
@@ -105,20 +105,25 @@ export class DiscoveryStand implements AsyncDisposable {
     return namesOf((await this.ask(request)).log);
   }
 
-  /** Asks again and again until the two sides have these names. */
+  /** Asks again and again until the two sides have these names, whichever worker is asked. */
   async untilNames(names: [unknown, unknown], listener = 'main'): Promise<void> {
     let last: unknown;
+    let tries = 0;
     const equal = async () => {
+      tries++;
       last = await this.names({ listener });
       return JSON.stringify(last) === JSON.stringify(names);
     };
     await this.until(`${listener} knows ${names}`, equal).catch((error) => {
       throw new Error(`${error.message}\nthe last answer: ${JSON.stringify(last)}`);
     });
+    // Another worker may have been asked too early.
+    if (tries > 1) await sleep(KEPT);
   }
 
   /** Waits until client and server are known by their addresses. */
   async untilKnown(listener = 'main'): Promise<void> {
+    await this.until('the control plane has told all', () => this.server.settled);
     await this.untilNames(BOTH, listener);
   }
 

@@ -12,11 +12,13 @@ const MAY_IMPORT: Record<string, string[]> = {
   testkit: [],
   // Users copy these files: they stand alone.
   envoy: [],
-  tools: ['testkit'],
+  // What a user types. The demo shows its map.
+  cli: ['testkit'],
+  tools: ['testkit', 'cli'],
   // The folder assembly is for the benchmark's own AssemblyScript, which measures the module's functions.
   bench: ['testkit', 'assembly'],
   // The folder assembly is for the tests' own AssemblyScript, which is a module's entry.
-  test: ['testkit', 'envoy', 'assembly'],
+  test: ['testkit', 'envoy', 'assembly', 'cli'],
 };
 
 /** A test imports a tool, or a part of the benchmark, only to test that. */

@@ -3,13 +3,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Named } from '../../../testkit/xds/server.ts';
-import { CLIENT, filter, listening, OLDEST_AND_NEWEST, SERVER } from '../../support/discovery.ts';
+import { CLIENT, filter, KEPT, listening, OLDEST_AND_NEWEST, SERVER } from '../../support/discovery.ts';
 import { DiscoveryStand } from '../../support/discovery_stand.ts';
 
 /** Pods come, go and change: the first request after the proxy acknowledged it, and a second, knows. */
-
-/** Workers keep an answer for a second, and a busy machine is late. */
-const KEPT = 1_200;
 
 describe.concurrent.each(OLDEST_AND_NEWEST)('pods, on Envoy %s', (_, version) => {
   let stand: DiscoveryStand;

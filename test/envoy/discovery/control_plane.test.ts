@@ -122,7 +122,7 @@ describe.concurrent('a control plane', () => {
     await stand.until('the update counts', async () => (await stand.names({ from: '127.0.0.7' }))[0] === 'later');
   });
 
-  test('that ends each stream after it has answered is asked again, no more than once a second', async () => {
+  test('that ends each stream after it has answered is asked again, ever more rarely', async () => {
     await using stand = await DiscoveryStand.start();
     await stand.untilKnown();
     const { server } = stand;
@@ -132,8 +132,8 @@ describe.concurrent('a control plane', () => {
       if (server.settled) server.open[0].end(0, '');
       await sleep(20);
     }
-    expect(server.streams.length, 'it comes again').toBeGreaterThan(3);
-    expect(server.streams.length).toBeLessThan(11);
+    expect(server.streams.length, 'it comes again').toBeGreaterThan(1);
+    expect(server.streams.length).toBeLessThan(6);
     expect(await stand.names()).toEqual(BOTH);
     await expectNewcomer(stand);
   });

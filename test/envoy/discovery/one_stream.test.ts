@@ -12,7 +12,6 @@ import {
   LONGER_THAN_ANY_SEARCH,
   listening,
   MOMENT,
-  OLDEST_AND_NEWEST,
   VERSIONS,
 } from '../../support/discovery.ts';
 import { ALL_KNOWN, BOTH, DiscoveryStand } from '../../support/discovery_stand.ts';
@@ -73,7 +72,7 @@ describe.concurrent('one stream', () => {
     expect(await stand.names({ listener: 'other' })).toEqual(BOTH);
   });
 
-  test.each(OLDEST_AND_NEWEST)(
+  test.each(VERSIONS)(
     'of the bootstrap service lives on while filters come and go, on Envoy %s',
     async (_, version) => {
       await using stand = await DiscoveryStand.start({

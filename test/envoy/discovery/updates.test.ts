@@ -58,6 +58,31 @@ describe.concurrent.each(OLDEST_AND_NEWEST)('under traffic, on Envoy %s', (_, ve
     await expectOneLiveStream(stand);
   });
 
+  test('one of two listeners goes: until 1.39 each direction has a root context of its own', async () => {
+    const inbound = listening('inbound', filter(BY_ADDRESS), { direction: 'INBOUND' });
+    const outbound = listening('outbound', filter(BY_ADDRESS), { direction: 'OUTBOUND' });
+    await using stand = await DiscoveryStand.start({
+      version,
+      workers: 2,
+      lds: true,
+      drainSeconds: 1,
+      bootstrap: bootstrapService({}, { name: 'first' }),
+      listeners: [inbound, outbound],
+    });
+    await stand.untilKnown('inbound');
+    for (const stays of [outbound, inbound]) {
+      await stand.setListeners([inbound, outbound]);
+      await stand.untilKnown(stays.name);
+      const traffic = stand.traffic(stays.name);
+      await stand.setListeners([stays]);
+      await sleep(DRAINED);
+      expect(Object.keys(await traffic.stop())).toEqual([ALL_KNOWN]);
+      await stand.untilStreams(1);
+    }
+    expect(stand.server.overlap()).toBeLessThan(MOMENT);
+    expect(await stand.metric('discovery_on_worker')).toBe(0);
+  });
+
   test('extension updates (ECDS), which end the old configuration at once', async () => {
     await using stand = await DiscoveryStand.start({ version, workers: 2, ecds: filter(generation(0)) });
     await stand.untilKnown();

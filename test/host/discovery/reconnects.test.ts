@@ -92,9 +92,26 @@ describe('while the control plane is away', () => {
     istiod.hangUp();
     proxy.pass(300);
     istiod.isUp = true;
-    proxy.pass(40);
+    proxy.pass(60);
     istiod.hangUp();
     expect(beginnings(discovery, 1)[0]).toBeLessThanOrEqual(3);
+  });
+
+  test('a server that answers and hangs up at once is not asked every second, nor warned of each time', () => {
+    const discovery = new Discovery();
+    const { istiod, proxy } = discovery;
+    istiod.serve(pod('a', ['10.0.0.1']));
+    discovery.settle();
+    let asked = 0;
+    for (let second = 0; second < 300; second++) {
+      istiod.hangUp(14, 'another stream took its place');
+      proxy.pass(1);
+      if (istiod.open.length > 0) asked++;
+    }
+    expect(asked).toBeGreaterThan(8);
+    expect(asked).toBeLessThan(30);
+    expect(proxy.complaints()).toHaveLength(1);
+    expect(discovery.names('10.0.0.1')).toEqual(['a']);
   });
 
   test('a server that accepts and hangs up at once is not asked every second', () => {
