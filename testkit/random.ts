@@ -52,16 +52,24 @@ export class Random {
 
   /** Bytes with one or more of them changed, removed or added. */
   mutated(bytes: Uint8Array): Uint8Array {
-    const result = [...bytes];
+    let result = new Uint8Array(bytes);
+    /** Puts other bytes in the place of some. */
+    const put = (at: number, count: number, ...more: number[]) => {
+      const next = new Uint8Array(result.length - Math.min(count, result.length - at) + more.length);
+      next.set(result.subarray(0, at));
+      next.set(more, at);
+      next.set(result.subarray(at + count), at + more.length);
+      result = next;
+    };
     for (let changes = 1 + this.below(3); changes > 0; changes--) {
       const at = this.below(result.length + 1);
       const kind = this.below(4);
-      if (kind === 0) result.splice(at, 1);
-      else if (kind === 1) result.splice(at, 0, this.below(256));
-      else if (kind === 2) result.splice(at, 1, this.below(256));
+      if (kind === 0) put(at, 1);
+      else if (kind === 1) put(at, 0, this.below(256));
+      else if (kind === 2) put(at, 1, this.below(256));
       else if (at < result.length) result[at] ^= 1 << this.below(8);
     }
-    return Uint8Array.from(result);
+    return result;
   }
 
   /** Any text: often empty, of one to four bytes a character, with NUL and controls, without halves of pairs. */

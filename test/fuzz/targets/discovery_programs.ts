@@ -58,6 +58,9 @@ const UIDS = ['Kubernetes//Pod/default/a', '//Pod/default/b', 'b', 'größe', 'u
 const BAD_UIDS = ['', 'u'.repeat(1025), 'a\nb'];
 const TEXTS = ['a', 'ab', 'abc', 'default', 'Kubernetes', 'cluster.local', 'é', 'x'.repeat(253)];
 const BAD_TEXTS = ['x'.repeat(254), 'a\x00', '\x7f'];
+const TYPES = ['DEPLOYMENT', 'CRONJOB', 'POD', 'JOB'] as const;
+/** Numbers that no type has. */
+const UNKNOWN_TYPES = [4, 256, 257] as unknown as typeof TYPES;
 const NETWORKS = [NETWORK, NETWORK, NETWORK, NETWORK, '', 'west'];
 const WINDOW = 65_536;
 
@@ -109,7 +112,8 @@ export function padding(size: number): Uint8Array {
   return Buffer.concat(parts);
 }
 
-function anyResponse(random: Random): Buffer {
+/** A response of a few resources, most of them sound. */
+export function anyResponse(random: Random): Buffer {
   const resources = Array.from({ length: random.below(5) }, () => anyResource(random));
   const removed = random.oneIn(3) ? [random.pick(random.oneIn(9) ? BAD_UIDS : UIDS)] : [];
   const bytes = response({ resources, removed, nonce: random.oneIn(12) ? '' : `n${random.below(100)}` });
@@ -183,7 +187,7 @@ function anyWorkload(random: Random, uid: string): WorkloadFields {
     canonicalName: text(),
     canonicalRevision: text(),
     workloadName: text(),
-    workloadType: random.pick(['DEPLOYMENT', 'CRONJOB', 'POD', 'JOB'] as const),
+    workloadType: random.pick(random.oneIn(20) ? UNKNOWN_TYPES : TYPES),
     ...(random.oneIn(3) && { locality: { region: text(), zone: text(), subzone: text() } }),
     ...(random.oneIn(12) && { networkMode: 'HOST_NETWORK' }),
   };
@@ -262,8 +266,9 @@ function anyHostileRecord(random: Random): DiscoveryStep {
   const name = random.pick([17, 29]);
   if (random.oneIn(8))
     return { record: random.below(8), ...random.pick([longName(name), cutShort(name), cutNumber(name)]) };
-  // A record that says that it is shorter than its texts are.
+  // A record that says that it is shorter than its texts are, or longer than all that stands there.
   if (random.oneIn(3)) bytes.push([0, 14 + random.below(60)], [1, 0]);
+  if (random.oneIn(6)) bytes.push([1, 1 + random.below(12)], [random.below(100), random.below(254)]);
   const size = random.oneIn(2) ? random.pick([0, 1, 12, 13, 14, random.below(200), random.below(3000)]) : undefined;
   return { record: random.below(8), ...(size !== undefined && { size }), bytes };
 }
