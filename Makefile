@@ -20,9 +20,15 @@ help: ## Lists the targets, with the variables that each takes
 	  /^## [A-Z]/ { sub(/^## /, ""); printf "\n%s\n", $$0 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: packages envoy $(BUILT) ## Two real Envoys tell each other who they are
+demo: packages envoy $(BUILT) ## A mesh of real Envoys, and a map of who calls whom
 ##   KEEP=1           leaves them running until Ctrl-C
-	@$(BIN)/tsx tools/demo.ts $(call switch,keep,KEEP)
+##   PAIR=1           two Envoys only, and what each of them has learned, field by field
+##   SECONDS=n        how long requests are sent through the mesh
+ifeq ($(filter-out 0,$(PAIR)),)
+	@$(BIN)/tsx tools/demo.ts $(call switch,keep,KEEP) $(call flag,seconds,SECONDS)
+else
+	@$(BIN)/tsx tools/demo/pair.ts $(call switch,keep,KEEP)
+endif
 
 .PHONY: test
 test: system-test packages envoys $(BUILT) build/codecs.wasm build/reader.wasm build/bench/floor.wasm certificates ## Every test, on real Envoys, as processes, in containers and in network namespaces
@@ -34,6 +40,7 @@ test: system-test packages envoys $(BUILT) build/codecs.wasm build/reader.wasm b
 .PHONY: test-istio
 test-istio: system-test-istio packages envoy image .cache/go/crane istio-programs ## The image, the resources and the exchange on Istio's own code
 ##   TESTS=path       only these
+##   DOCS=1           writes the tables of docs/metrics.md on Istio's dashboards anew
 	@echo "==> tests on Istio"
 	@ISTIO=1 $(BIN)/vitest run $(TESTS)
 
@@ -42,7 +49,9 @@ soak: packages envoy $(BUILT) ## A million requests, hostile ones too, and what 
 ##   REQUESTS=n       how many requests
 ##   SEED=n           another mixture of requests
 ##   BRIDGE=1         the Lua bridge runs beside the filter
-	@$(BIN)/tsx tools/soak.ts $(call flag,requests,REQUESTS) $(call flag,seed,SEED) $(call switch,bridge,BRIDGE)
+##   METRICS=1        the filter counts requests by peer
+	@$(BIN)/tsx tools/soak.ts $(call flag,requests,REQUESTS) $(call flag,seed,SEED) $(call switch,bridge,BRIDGE) \
+	  $(call switch,metrics,METRICS)
 
 .PHONY: fuzz
 fuzz: packages $(BUILT) build/codecs.wasm ## Two million hostile inputs
@@ -160,7 +169,7 @@ envoys: ## Every Envoy that the tests run, unless ENVOY names another
 
 # What targets need of the system. One line says what will be installed, before anything else is done.
 SYSTEM_test         := docker compose ip iptables setpriv curl openssl prometheus
-SYSTEM_test-istio   := go openssl
+SYSTEM_test-istio   := go openssl prometheus
 SYSTEM_bench        := h2load -- rust go
 SYSTEM_mesh         := openssl ip iptables setpriv
 SYSTEM_certificates := openssl
@@ -174,7 +183,10 @@ istio-programs:
 	@echo "==> Istio's own code: building what the tests run (some ten minutes the first time)"
 	@mkdir -p .cache/istio
 	@go=$$(tools/install-go.sh) && cd test/istio/go && $$go build -o ../../../.cache/istio/ ./... tool && \
-	  install -m 644 "$$($$go list -m -f '{{.Dir}}' istio.io/istio)/tools/packaging/common/envoy_bootstrap.json" ../../../.cache/istio/
+	  istio=$$($$go list -m -f '{{.Dir}}' istio.io/istio) && cd ../../.. && \
+	  rm -rf .cache/istio/dashboards && mkdir -p .cache/istio/dashboards && \
+	  install -m 644 $$istio/tools/packaging/common/envoy_bootstrap.json .cache/istio/ && \
+	  install -m 644 $$istio/manifests/addons/dashboards/*dashboard*.json .cache/istio/dashboards/
 
 .cache/go/crane .cache/go/actionlint: tools/go/go.mod tools/go/go.sum
 	@echo "==> Go tools: building $(@F)"

@@ -1,5 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-import { distinct, inbound, large, logged, outbound, type Traffic, through, withoutPeer } from './load_stand.ts';
+import {
+  counted,
+  distinct,
+  inbound,
+  large,
+  logged,
+  outbound,
+  type Traffic,
+  through,
+  withoutPeer,
+} from './load_stand.ts';
 
 /** What is measured: requests of a kind, and who has to serve them. */
 export interface Case {
@@ -30,6 +40,12 @@ export const CASES: Case[] = [
     title: 'inbound, an access log with eight fields of the peer',
     traffic: logged(600),
     contenders: LOGS,
+  },
+  {
+    name: 'metrics',
+    title: 'inbound, Istio’s four request metrics by peer',
+    traffic: counted(600),
+    contenders: ['metrics', 'metrics-cel', 'metrics-plain'],
   },
   {
     name: 'endpoint',

@@ -6,6 +6,7 @@ import { bridge, metadataExchange, wasm } from '../testkit/envoy/config.ts';
 import { buildCompetitors } from './competitors/build.ts';
 import { checkCompetitor } from './competitors/check.ts';
 import { competitorFilter, type Direction } from './competitors/filter.ts';
+import { COUNTING } from './counting.ts';
 import * as peers from './sized_peer.ts';
 import { AGAIN, NONE, OURS } from './statistics.ts';
 
@@ -19,6 +20,8 @@ export interface Contender {
   filters(direction: Direction): object[];
   /** What its access log says, where requests are logged: else the path alone. */
   logs?: string;
+  /** An access logger that counts requests, where they are counted. */
+  counts?: object;
   /** It takes part in cases that name it, and in no others. */
   isNamed?: true;
 }
@@ -141,7 +144,7 @@ export async function contenders(beside?: string): Promise<Contender[]> {
       filters: (direction) => withBridge(direction, metadataExchange()),
     },
   ];
-  all.push(...LOGGING, ...ASKING);
+  all.push(...LOGGING, ...ASKING, ...COUNTING);
   for (const competitor of await buildCompetitors()) {
     if (competitor.missing) {
       console.log(`==> ${competitor.label} is not measured: ${competitor.missing}`);

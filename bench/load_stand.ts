@@ -18,7 +18,7 @@ export const SIZES = [600, 1200, 5000];
  * The listeners that each contender's Envoy has. All answer by themselves, but for the one that goes `through` to a
  * server.
  */
-export type Listener = 'in' | 'out' | 'mutated' | 'logged' | 'through';
+export type Listener = 'in' | 'out' | 'mutated' | 'logged' | 'counted' | 'through';
 
 const answer = { status: 200 };
 const direct = (path: object, more: object = {}) => ({ match: path, direct_response: answer, ...more });
@@ -99,6 +99,13 @@ export class LoadStand implements AsyncDisposable {
             routes,
             manager: { ...manager, access_log: [accessLog(contender)] },
           },
+          {
+            name: 'counted',
+            direction: 'INBOUND',
+            filters: contender.filters('INBOUND'),
+            routes,
+            manager: { ...manager, access_log: contender.counts ? [contender.counts] : [] },
+          },
           ...(server ? [through] : []),
         ],
         clusters: {
@@ -109,7 +116,7 @@ export class LoadStand implements AsyncDisposable {
       { name: contender.label, workers },
     );
     if (workers === 1) toEnvoyCore(envoy.pid);
-    const names: Listener[] = ['in', 'out', 'mutated', 'logged', ...(server ? ['through' as const] : [])];
+    const names: Listener[] = ['in', 'out', 'mutated', 'logged', 'counted', ...(server ? ['through' as const] : [])];
     const ports = Object.fromEntries(
       await Promise.all(names.map(async (name) => [name, await envoy.port(name)] as const)),
     ) as Record<Listener, number>;
@@ -160,6 +167,9 @@ export const inbound = (size: number): Traffic => ({
 
 /** Inbound, with an access log. */
 export const logged = (size: number): Traffic => ({ ...inbound(size), listener: 'logged' });
+
+/** Inbound, and counted. */
+export const counted = (size: number): Traffic => ({ ...inbound(size), listener: 'counted' });
 
 export const outbound = (size: number): Traffic => ({ listener: 'out', paths: [`/${size}`], headers: USUAL });
 

@@ -19,7 +19,8 @@ const tests = readdirSync(join(ROOT, TESTS))
 
 /** Why a row is not to be believed; nothing if it is. */
 function problems({ id, folder, write }: Consumer): string[] {
-  const files = ['envoy.yaml', 'server.yaml', 'reader.ts'].map((file) => join(ROOT, 'envoy/consumers', folder, file));
+  const names = ['envoy.yaml', 'stats_logger.yaml', 'server.yaml', 'reader.ts'];
+  const files = names.map((file) => join(ROOT, 'envoy/consumers', folder, file));
   const shown = files
     .filter((file) => existsSync(file))
     .map((file) => readFileSync(file, 'utf8'))

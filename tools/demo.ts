@@ -1,241 +1,153 @@
 // SPDX-License-Identifier: Apache-2.0
-import { statSync } from 'node:fs';
-import http from 'node:http';
-import { styleText } from 'node:util';
-import { envoyBinary, MODULE } from '../testkit/envoy/binary.ts';
-import { Envoy } from '../testkit/envoy/process.ts';
-import { shipped, shippedIdentity } from '../testkit/envoy/shipped.ts';
-import { readFlags, toggle } from '../testkit/flags.ts';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
+import { mapOf, type ServiceMap } from '../cli/map/edges.ts';
+import { increase, type Sample } from '../cli/map/samples.ts';
+import { table } from '../cli/map/table.ts';
+import { number, readFlags, toggle } from '../testkit/flags.ts';
+import { memoryOf } from '../testkit/process_memory.ts';
 import { columns } from '../testkit/tables.ts';
-import { foundByAddress } from './demo_by_address.ts';
+import { expectedEdges, nodeOf, REPORT, WORKLOADS } from './demo/bookinfo.ts';
+import { checksOf } from './demo/checks.ts';
+import { Mesh } from './demo/mesh.ts';
+import { bad, bold, type Check, dim, failed, good, indented, print, showChecks, step } from './demo/screen.ts';
+import { PAGES_PER_SECOND, sendFirst, sendRequests, type Traffic } from './demo/traffic.ts';
 
 /**
- * `make demo`: the sidecar pair of envoy/sidecar-pair on free ports; real requests; and what each side learned. What is
- * printed is read back from the running proxies and compared with what they were configured to say: if anything is
- * missing the demo says so and fails.
+ * `make demo`: Bookinfo as a mesh of stock Envoys, and a map of who calls whom, made of what they counted. The map and
+ * the metadata that are shown are read back from the running Envoys, and are compared with what they must be: if
+ * anything is missing the demo says so and fails.
  */
 const { flags } = readFlags({
   call: 'tsx tools/demo.ts',
-  about: 'Two real Envoys tell each other who they are, and what each of them learned is shown.',
-  flags: { keep: toggle('leaves the Envoys running until Ctrl-C') },
+  about: 'Bookinfo as a mesh of stock Envoys, and a map of who calls whom.',
+  flags: {
+    keep: toggle('leaves the mesh running, with traffic, until Ctrl-C'),
+    seconds: number(8, 'how long requests are sent'),
+  },
 });
 
-// biome-ignore lint/suspicious/noExplicitAny: JSON of the access log
-type Json = any;
+/** Whose requests are in the access logs. */
+const VISITOR = 'jason';
 
-const isTerminal = process.stdout.isTTY;
-const paint = (style: Parameters<typeof styleText>[0], text: string) => (isTerminal ? styleText(style, text) : text);
-const bold = (text: string) => paint('bold', text);
-const dim = (text: string) => paint('dim', text);
-const good = paint('green', 'yes');
-const print = (...lines: string[]) => console.log(lines.join('\n'));
-const step = (text: string) => print(`${paint('cyan', '==>')} ${text}`);
+/** How long counters may take until they agree: Envoy brings durations together once a second. */
+const MOST_SECONDS_TO_AGREE = 5;
 
-const problems: string[] = [];
+const startedAt = performance.now();
+const interrupted = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => interrupted.abort());
 
-/** `yes`, or `NO` and a reason to fail. */
-function check(holds: boolean, problem: string): string {
-  if (holds) return good;
-  problems.push(problem);
-  return paint('red', 'NO');
+/** What all sidecars have counted so far, and what is wrong with it. */
+interface Counted {
+  pages: Sample[][];
+  checks: Check[];
 }
 
-interface Response {
-  status: number;
-  headers: [string, string][];
-  body: string;
+/** Waits until the counters agree with each other and with the applications. That they never do is an answer, too. */
+async function counted(mesh: Mesh): Promise<Counted> {
+  for (const end = Date.now() + MOST_SECONDS_TO_AGREE * 1000; ; await sleep(100)) {
+    const pages = await mesh.samples();
+    const checks = checksOf(pages.flat(), expectedEdges(mesh.withReport), [...mesh.applications.values()]);
+    if (Date.now() > end || checks.every(({ problems }) => problems.length === 0)) return { pages, checks };
+  }
 }
 
-function get(port: number, path: string, headers: Record<string, string> = {}): Promise<Response> {
-  return new Promise((resolve, reject) => {
-    const request = http.get({ host: '127.0.0.1', port, path, headers, agent: false }, async (response) => {
-      let body = '';
-      for await (const chunk of response) body += chunk;
-      const raw = response.rawHeaders;
-      const pairs = raw.flatMap((name, i) => (i % 2 ? [] : [[name.toLowerCase(), raw[i + 1]] as [string, string]]));
-      resolve({ status: response.statusCode ?? 0, headers: pairs, body });
-    });
-    request.on('error', reject);
-  });
+/** Sends requests for some seconds; the map is of just these. */
+async function measured(mesh: Mesh): Promise<{ map: ServiceMap; traffic: Traffic; checks: Check[] }> {
+  const before = await counted(mesh);
+  const start = performance.now();
+  const over = new AbortController();
+  setTimeout(() => over.abort(), flags.seconds * 1000).unref();
+  const traffic = await sendRequests(mesh, over.signal);
+  const seconds = (performance.now() - start) / 1000;
+  const { pages, checks } = await counted(mesh);
+  const grown = pages.flatMap((page, i) => increase(before.pages[i], page));
+  return { map: mapOf(grown, seconds), traffic, checks };
 }
 
-const isPeerHeader = ([name]: [string, string]) => name.startsWith('x-istio-peer-');
-
-/** The access log line of a request. */
-async function logged(envoy: Envoy, path: string): Promise<Json> {
-  let line: string | undefined;
-  await envoy.until(`the access log has ${path}`, () => {
-    line = envoy
+/** Shows what a sidecar was told by who called it, from its access log, and compares it with the caller's own words. */
+async function showPeer(mesh: Mesh, name: string): Promise<Check> {
+  const sidecar = mesh.sidecar(name);
+  const lines = () =>
+    sidecar
       .log()
       .split('\n')
-      .find((each) => each.startsWith('{') && each.includes(`"${path}"`));
-    return line !== undefined;
-  });
-  return JSON.parse(line as string);
+      .filter((line) => line.startsWith('{'));
+  await sidecar.until('its access log has a line', () => lines().length > 0);
+  const { downstream_id: id, downstream } = JSON.parse(lines()[0]);
+  const struct = downstream?.value;
+  print('', bold(`What ${name} was told by one who called it. From its sidecar's access log:`), '');
+  print(indented(dim(id ?? '(no id)')), indented(JSON.stringify(struct ?? '(nothing)', null, 2)), '');
+  const callers = WORKLOADS.filter((each) => nodeOf(each).id === id);
+  const isSame = callers.some((each) => isDeepStrictEqual(nodeOf(each).metadata['istio.io/metadata'], struct));
+  const problem = `${name} was told something else than its caller's node has: ${id}`;
+  return { what: 'these metadata are, field by field, those of the caller’s node', problems: isSame ? [] : [problem] };
 }
 
-const short = (value: unknown, most = 56) => {
-  const text = typeof value === 'string' ? value : JSON.stringify(value);
-  return text.length > most ? `${text.slice(0, most - 1)}…` : text;
-};
-
-/** Shows what one side learned, field by field, and compares it with what the other side is configured to say. */
-function showPeer(title: string, peer: Json, expected: ReturnType<typeof shippedIdentity>): void {
-  const knowsId = check(peer.id === expected.id, `${title}: its id`);
-  print('', bold(title), `    id: ${peer.id ?? '(nothing)'}   ${knowsId}`, '');
-  const same = (found: unknown, wanted: unknown) => sorted(found) === sorted(wanted);
-  const fields = peer.metadata?.value ?? {};
-  const rows = [[dim('field'), dim('value'), dim('dynamic metadata'), dim('filter state')]];
-  for (const [name, wanted] of Object.entries(expected.metadata)) {
-    const dynamic = check(same(peer.dynamic_metadata?.[name], wanted), `${title}: ${name} in dynamic metadata`);
-    const state = check(same(fields[name], wanted), `${title}: ${name} in filter state`);
-    rows.push([name, short(fields[name] ?? '(nothing)'), dynamic, state]);
-  }
-  print(columns(rows).replaceAll(/^/gm, '    '));
+/** The memory of all processes, this one too, in MB. What Envoys share, the program itself, counts for each. */
+function memory(mesh: Mesh): number {
+  const pids = [process.pid, ...[...mesh.sidecars.values()].map(({ pid }) => pid)];
+  const sizes = pids.map((pid) => memoryOf(pid).resident);
+  return Math.round(sizes.reduce((sum, size) => sum + size, 0) / 1e6);
 }
 
-/** JSON with keys in order, for comparing. */
-function sorted(json: unknown): string {
-  return JSON.stringify(json, (_, value) =>
-    value && typeof value === 'object' && !Array.isArray(value)
-      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : value,
-  );
-}
-
-function showHeaders(title: string, headers: string[], problem: string): void {
-  const peers = headers.filter((line) => line.includes('x-istio-peer-'));
+/** Leaves the mesh running, with traffic. */
+async function keep(mesh: Mesh): Promise<void> {
+  const port = await mesh.sidecar('bookinfo-gateway').port('outbound');
+  const addresses = WORKLOADS.map(({ name }) => [name, mesh.sidecar(name).adminAddress().trim()]);
   print(
+    bold('Left running, with traffic, until you press Ctrl-C. To try:'),
+    '    # the map of the next seconds',
+    `    npx metadata-exchange map ${addresses.map(([, address]) => address).join(' ')}`,
+    '    # a page, through the gateway',
+    `    curl -s http://127.0.0.1:${port}/productpage`,
     '',
-    `${bold(title)} ${dim('peer headers:')} ${peers.length ? check(false, problem) : good.replace('yes', 'none')}`,
+    indented(columns([[dim('sidecar'), dim('admin page')], ...addresses])),
+    '',
   );
-  for (const line of headers) print(`    ${dim(short(line, 100))}`);
+  await sendRequests(mesh, interrupted.signal);
 }
 
-/** A shipped proxy that logs the whole of the dynamic metadata too, not only the fields that its file picks. */
-function logging(side: 'downstream' | 'upstream', path: string, endpoints: Record<string, number>) {
-  const config = shipped(path, endpoints);
-  const manager = config.static_resources.listeners[0].filter_chains[0].filters[0].typed_config;
-  const format = manager.access_log[0].typed_config.log_format.json_format;
-  format[`${side}_peer`].dynamic_metadata = `%DYNAMIC_METADATA(envoy.wasm.metadata_exchange.${side})%`;
-  return config;
+async function demo(mesh: Mesh): Promise<void> {
+  await sendFirst(mesh, VISITOR);
+  step(`sending requests for ${flags.seconds} s: ${PAGES_PER_SECOND} pages a second, from outside through the gateway`);
+  const { map, traffic, checks } = await measured(mesh);
+
+  print('', bold('Who calls whom. From the Prometheus pages of the Envoys:'), '');
+  print(indented(table(map, { head: dim, bad })), '');
+  print(indented(dim('ratings-db-v1 has no sidecar: the control plane wrote on its endpoint who it is.')));
+  const skipped = `${REPORT.name} is left out: it needs an address of its own, and this system has 127.0.0.1 only.`;
+  const known = `${REPORT.name} has no sidecar: the control plane told whose the address ${REPORT.address} is.`;
+  print(indented(dim(mesh.withReport ? known : skipped)));
+
+  const peer = await showPeer(mesh, 'ratings-v1');
+  const seen = [...mesh.applications.values()].flatMap(({ peerHeaders }) => [...peerHeaders]);
+  const answers = { what: `${traffic.pages} pages were answered, each with 200`, problems: [...traffic.problems] };
+  if (traffic.pages === 0) answers.problems.push('no page was answered');
+  const all = [peer, ...checks, { what: 'no application has seen a peer header', problems: seen }, answers];
+  showChecks(all);
+
+  const problems = all.flatMap((check) => check.problems);
+  if (failed('The map is not what it should be:', problems)) return;
+  process.exitCode = 0;
+  const seconds = Math.round((performance.now() - startedAt) / 1000);
+  const size = `${WORKLOADS.length} Envoys and the applications have ${memory(mesh)} MB in memory.`;
+  print(`${good('Done')} in ${seconds} s. ${size}`, '');
+  if (flags.keep) await keep(mesh);
+  else print(dim('`make demo KEEP=1` leaves it running, `make demo PAIR=1` shows one exchange with its headers.'));
 }
 
-step(`starting three Envoys: ${envoyBinary()}`);
-await using app = await Envoy.start(shipped('envoy/sidecar-pair/app.yaml'), { name: 'app' });
-const appPort = await app.port('app');
-await using reviews = await Envoy.start(logging('downstream', 'envoy/sidecar-pair/reviews.yaml', { app: appPort }), {
-  name: 'reviews',
+async function main(): Promise<void> {
+  step(`starting Bookinfo: ${WORKLOADS.length} stock Envoys, each beside a small application`);
+  await using mesh = await Mesh.start();
+  // Ctrl-C ends it at any time.
+  if (!interrupted.signal.aborted) await Promise.race([demo(mesh), once(interrupted.signal, 'abort')]);
+}
+
+await main().catch((error) => {
+  // At a terminal Ctrl-C goes to the Envoys, too: then it is no wonder that one of them has ended.
+  if (!interrupted.signal.aborted) throw error;
 });
-const reviewsPort = await reviews.port('inbound');
-await using productpage = await Envoy.start(
-  logging('upstream', 'envoy/sidecar-pair/productpage.yaml', { reviews: reviewsPort }),
-  { name: 'productpage' },
-);
-const port = await productpage.port('outbound');
-
-print(
-  '',
-  `  curl  ──▶  ${bold('productpage’s sidecar')}  ──▶  ${bold('reviews’ sidecar')}  ──▶  application`,
-  dim(
-    `             Envoy, OUTBOUND, ${port}      Envoy, INBOUND, ${reviewsPort}   Envoy that shows what it saw, ${appPort}`,
-  ),
-  dim(`             both with build/metadata_exchange.wasm, ${(statSync(MODULE).size / 1024).toFixed(1)} KiB`),
-  '',
-);
-
-step('sending requests through the pair');
-const path = '/reviews/1';
-const answer = await get(port, path);
-print(`    GET ${path}  ${answer.status}`);
-if (answer.status !== 200) problems.push(`the request was answered ${answer.status}`);
-
-const atReviews = await logged(reviews, path);
-const atProductpage = await logged(productpage, path);
-showPeer(
-  'reviews’ sidecar knows who called: productpage (downstream)',
-  atReviews.downstream_peer,
-  shippedIdentity('envoy/sidecar-pair/productpage.yaml'),
-);
-showPeer(
-  'productpage’s sidecar knows who answered: reviews (upstream)',
-  atProductpage.upstream_peer,
-  shippedIdentity('envoy/sidecar-pair/reviews.yaml'),
-);
-showHeaders('What the application saw.', answer.body.trim().split('\n'), 'the application saw a peer header');
-const clientSaw = answer.headers.map(([name, value]) => `${name}: ${value}`);
-showHeaders('What the client saw.', clientSaw, 'the client saw a peer header');
-
-print('', bold('On the wire: what reviews’ sidecar answers to who asks it without a sidecar'), '');
-const asked = await get(reviewsPort, '/asked', { 'x-istio-peer-metadata': '', 'x-istio-peer-id': 'somebody' });
-const withId = await get(reviewsPort, '/with-id', { 'x-istio-peer-id': 'somebody' });
-const silent = await get(reviewsPort, '/silent');
-const lines = (response: Response) => response.headers.filter(isPeerHeader).map(([name, value]) => `${name}: ${value}`);
-const show = (what: string, response: Response, count: number) => {
-  const found = lines(response);
-  if (found.length !== count) problems.push(`${what}: ${found.length} headers came back`);
-  print(
-    `    ${what}`,
-    ...(found.length ? found.map((line) => `      ${dim(short(line, 100))}`) : [dim('      (nothing)')]),
-  );
-};
-show('both headers sent, both come back:', asked, 2);
-show('an id alone is answered by an id alone:', withId, 1);
-show('who says nothing is told nothing:', silent, 0);
-
-// Only Linux has more addresses of the machine itself than 127.0.0.1.
-if (process.platform === 'linux') {
-  print('', bold('Peers that have no sidecar, and say nothing: known by their addresses'), '');
-  const { addresses, client, server, server_identity } = await foundByAddress();
-  const isClient = check(client === 'productpage-v1', 'the client is known by its address');
-  const isServer = check(server === 'ratings-v1', 'the server is known by its address');
-  const rows = [
-    [dim('who'), dim('address'), dim('workload'), ''],
-    ['client', addresses[0], client ?? '(nobody)', isClient],
-    ['server', addresses[1], `${server ?? '(nobody)'}, ${server_identity}`, isServer],
-  ];
-  print(columns(rows).replaceAll(/^/gm, '    '));
-  print('', dim('    A proxy asked a control plane who has these addresses: envoy/workload-discovery'));
-}
-
-print(
-  '',
-  dim('Metadata is what a peer says of itself. Do not authorise on it alone: proof is in the mTLS certificate.'),
-  '',
-);
-
-if (problems.length) {
-  print(paint('red', 'The exchange is not what it should be:'), ...problems.map((problem) => `  - ${problem}`));
-  process.exitCode = 1;
-} else if (flags.keep) {
-  print(
-    bold('Left running, until you press Ctrl-C. To try:'),
-    '    # through both sidecars',
-    `    curl -s http://127.0.0.1:${port}/anything`,
-    '    # to reviews’ sidecar, as a peer would',
-    `    curl -si -H 'x-istio-peer-id: me' http://127.0.0.1:${reviewsPort}/anything`,
-    '    # reviews’ admin page',
-    `    curl -s http://${reviews.adminAddress()}/config_dump`,
-    '',
-  );
-  let shown = reviews.log().length;
-  const timer = setInterval(() => {
-    const text = reviews.log();
-    for (const line of text.slice(shown).split('\n')) {
-      if (!line.startsWith('{')) continue;
-      const { path, status, downstream_peer } = JSON.parse(line);
-      const caller = downstream_peer.metadata?.value?.NAME ?? downstream_peer.id ?? 'nobody known';
-      print(`    reviews’ sidecar: ${path} ${status}, called by ${bold(caller)}`);
-    }
-    shown = text.lastIndexOf('\n') + 1;
-  }, 200);
-  await new Promise<void>((resolve) => {
-    process.once('SIGINT', resolve);
-    process.once('SIGTERM', resolve);
-  });
-  clearInterval(timer);
-} else {
-  print(
-    `${paint('green', 'Done.')} All of it was read back from the running proxies. \`make demo KEEP=1\` leaves them running.`,
-  );
-}
+// What was under way need not go on; 130 is how shells say that Ctrl-C came before the end.
+if (interrupted.signal.aborted) process.exit(process.exitCode ?? 130);

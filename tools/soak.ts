@@ -20,6 +20,7 @@ const {
   requests: REQUESTS,
   seed: SEED,
   bridge: BRIDGE,
+  metrics: METRICS,
 } = readFlags({
   call: 'tsx tools/soak.ts',
   about: 'A real Envoy gets requests from ever new peers, some hostile. Fails if an answer is wrong, or memory grows.',
@@ -27,6 +28,7 @@ const {
     requests: number(1_000_000, 'how many requests'),
     seed: number(1, 'another number is another mixture of requests', 0),
     bridge: toggle('the Lua bridge runs beside the filter'),
+    metrics: toggle('the filter counts requests by peer'),
   },
 }).flags;
 /** Envoy's and V8's own caches fill up in the beginning: growth counts from here on. */
@@ -59,7 +61,10 @@ function startEnvoy(upstream: number): Promise<Envoy> {
       {
         name: 'listener',
         direction: 'INBOUND',
-        filters: [metadataExchange(), ...(BRIDGE ? [bridge()] : [])],
+        filters: [
+          metadataExchange(METRICS ? { metrics: { labels: { pod: 'NAME' } } } : undefined),
+          ...(BRIDGE ? [bridge()] : []),
+        ],
         routes: [...held, { match: { prefix: '/' }, direct_response: { status: 200 } }].map((route) => ({
           ...route,
           response_headers_to_add: [{ header: { key: 'x-learned', value: LEARNED } }],
@@ -141,13 +146,26 @@ async function vmsOf(envoy: Envoy): Promise<string> {
   return `${await of('active')} active, ${await of('created')} made`;
 }
 
+/** What the filter counted by peer, and what is wrong with that. */
+async function counted(envoy: Envoy): Promise<string | undefined> {
+  const ours = (name: string) => envoy.stat(`wasmcustom.metadata_exchange.traffic_${name}`);
+  // Our own metrics are written once a second.
+  await sleep(1500);
+  const page = await envoy.admin('/stats?filter=istio_requests_total');
+  const numbers = Array.from(page.matchAll(/: (\d+)$/gm), ([, value]) => Number(value));
+  const all = numbers.reduce((sum, each) => sum + each, 0);
+  const series = `${count(numbers.length)} series; ${count(await ours('unnamed'))} had a peer past \`max_series\``;
+  console.log(`==> ${count(all)} requests are counted, in ${series}`);
+  return all === REQUESTS ? undefined : `${count(all)} requests were counted, and not ${count(REQUESTS)}`;
+}
+
 async function main(): Promise<string[]> {
   const upstream = await startUpstream();
   try {
     await using envoy = await startEnvoy(upstream.port);
     const vms = await vmsOf(envoy);
     const version = JSON.parse(await envoy.admin('/server_info')).version.split('/')[1];
-    const filters = relative(ROOT, MODULE) + (BRIDGE ? ' and the Lua bridge' : '');
+    const filters = relative(ROOT, MODULE) + (METRICS ? ' with metrics' : '') + (BRIDGE ? ' and the Lua bridge' : '');
     console.log(`==> ${count(REQUESTS)} requests to Envoy ${version}, two workers, ${filters}, seed ${SEED}`);
     const own = { metadata: struct.header(OWN), id: 'own-node' };
     const load = new Load({ port: await envoy.port('listener'), requests: REQUESTS, seed: SEED, own });
@@ -165,6 +183,8 @@ async function main(): Promise<string[]> {
     const logged = envoy.log().split('\n');
     const warnings = logged.filter((each) => each && !each.includes('no configured limit to the number of allowed'));
     if (warnings.length) problems.push(`Envoy logged warnings:\n  ${warnings.slice(0, 20).join('\n  ')}`);
+    const miscounted = METRICS && envoy.running ? await counted(envoy) : undefined;
+    if (miscounted) problems.push(miscounted);
     // A VM that trapped is not active any more, and one that was started in its place is counted as made.
     const after = envoy.running ? await vmsOf(envoy) : 'none';
     if (after !== vms) problems.push(`VMs: there were ${vms}, and there are ${after}`);

@@ -20,7 +20,8 @@ import { parseArgs, stripVTControlCharacters } from 'node:util';
  * with what README says. The Debian is made by debootstrap, and is gone afterwards. Needs root, and the network.
  *
  * A block of `sh` is typed; the block of `text` below it is what must be seen: each of its lines, in this order, where
- * `…` stands for anything. A block below `<!-- not typed by tools/try-readme.ts: … -->` is left out, which is said.
+ * `…` stands for anything, a number with a unit for any such number, and spaces for any spaces. A block below
+ * `<!-- not typed by tools/try-readme.ts: … -->` is left out, which is said.
  */
 
 const ROOT = join(import.meta.dirname, '..');
@@ -61,15 +62,18 @@ function blocksOf(page: string): Block[] {
   return found;
 }
 
+/** What is measured is another number each time: how many, which part, how long, how much. */
+const MEASURED: [RegExp, string][] = [
+  [/\d[\d.]*(\/s|%| MB)/g, '\\d[\\d.]*$1'],
+  [/\d[\d.]* m?s\b/g, '\\d[\\d.]* m?s\\b'],
+  [/ +/g, ' +'],
+  [/…/g, '.*'],
+];
+
 /** Whether a line of output has what a line of the page says. */
 function shows(seen: string, expected: string): boolean {
-  const parts = expected.trim().split('…');
-  let at = 0;
-  return parts.every((part) => {
-    const found = seen.indexOf(part, at);
-    at = found + part.length;
-    return found >= 0;
-  });
+  const literal = expected.trim().replaceAll(/[\\^$*+?()[\]{}|]/g, '\\$&');
+  return new RegExp(MEASURED.reduce((pattern, [from, to]) => pattern.replaceAll(from, to), literal)).test(seen);
 }
 
 /** The first expected line that the output does not have after the ones before it. */

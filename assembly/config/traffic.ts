@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
-import { isText } from '../memory/ascii';
-import { Slice, slice } from '../memory/slice';
+import { Ascii, beginsWith, bytesOf, isText, sizeOf } from '../memory/ascii';
+import { compare, Slice, sameBytes, slice } from '../memory/slice';
 import * as json from '../wire/json';
 import {
   expect,
@@ -27,7 +27,7 @@ import {
 export class Traffic {
   /** The most series of requests that a VM makes. */
   maxSeries: u32;
-  /** The first of the labels that are added; null: none are. */
+  /** The first of the labels that are added, those with the shortest names first; null: none are. */
   labels: Label | null;
 }
 
@@ -45,6 +45,21 @@ const MOST_SERIES: u32 = 10000;
 const MOST_LABELS: u32 = 8;
 const LONGEST_PATH: u32 = 80;
 const LONGEST_NAME: u32 = 40;
+
+/**
+ * Istio's labels, each with a space behind it. The rule that finds one of them in a metric's name finds it at the end of
+ * another label's name as well: no label of ours may end so.
+ */
+const OF_REQUESTS: Ascii =
+  'reporter request_protocol response_code grpc_response_status response_flags connection_security_policy ';
+const OF_SOURCES: Ascii =
+  'source_workload source_workload_namespace source_app source_version source_cluster source_principal ';
+const OF_DESTINATIONS: Ascii =
+  'destination_workload destination_workload_namespace destination_app destination_version destination_cluster ';
+const OF_SERVICES: Ascii =
+  'destination_principal destination_service destination_service_name destination_service_namespace ';
+const CANONICAL: Ascii =
+  'source_canonical_service source_canonical_revision destination_canonical_service destination_canonical_revision ';
 
 const MAX_SERIES: u32 = 1;
 const LABELS: u32 = 2;
@@ -88,13 +103,17 @@ function noRoom(): Traffic | null {
 /** Reads an object: for each label the path of a peer's field. */
 function readLabels(traffic: Traffic): bool {
   if (!expect(json.OBJECT)) return false;
-  let last: Label | null = null;
   let count: u32 = 0;
   json.enter();
   while (json.nextMember(key)) {
     const size = step();
     if (++count > MOST_LABELS) return refuse(json.keyOffset(), 'is one label too many: there may be 8');
     if (!isName(key)) return refuse(json.keyOffset(), 'must be a name of letters, digits and _, of at most 40 bytes');
+    if (endsAsIstios(key)) return refuse(json.keyOffset(), "is the name of one of Istio's labels, or ends with it");
+    if (beginsWith(key, '__') || isText(key, 'le')) {
+      return refuse(json.keyOffset(), 'is a name that Prometheus keeps for itself');
+    }
+    if (isTaken(key, traffic)) return refuse(json.keyOffset(), 'is given twice');
     const name = kept(key);
     const at = keepRoom(offsetof<Label>());
     if (!at || !name) return refuse(json.offset(), 'does not fit into memory');
@@ -102,15 +121,53 @@ function readLabels(traffic: Traffic): bool {
     if (!readShortText(text, LONGEST_PATH)) return false;
     const path = kept(text);
     if (!path) return false;
-    label.next = null;
     label.name = name;
     label.path = path;
-    if (last) last.next = label;
-    else traffic.labels = label;
-    last = label;
+    insert(label, traffic);
     stepBack(size);
   }
   return isWellFormed();
+}
+
+/**
+ * Puts a label behind those with shorter names: a name that another one ends with is then the first to be found.
+ */
+function insert(label: Label, traffic: Traffic): void {
+  let before: Label | null = null;
+  let next = traffic.labels;
+  while (next && next.name.size < label.name.size) {
+    before = next;
+    next = next.next;
+  }
+  label.next = next;
+  if (before) before.next = label;
+  else traffic.labels = label;
+}
+
+function isTaken(name: Slice, traffic: Traffic): bool {
+  let label = traffic.labels;
+  while (label) {
+    if (sameBytes(label.name, name)) return true;
+    label = label.next;
+  }
+  return false;
+}
+
+/** Whether a name is that of one of Istio's labels, or ends with it. */
+function endsAsIstios(name: Slice): bool {
+  if (endsAsOneOf(OF_REQUESTS, name) || endsAsOneOf(OF_SOURCES, name) || endsAsOneOf(CANONICAL, name)) return true;
+  return endsAsOneOf(OF_DESTINATIONS, name) || endsAsOneOf(OF_SERVICES, name);
+}
+
+function endsAsOneOf(labels: Ascii, name: Slice): bool {
+  const end = bytesOf(labels) + sizeOf(labels);
+  for (let begin = bytesOf(labels), at = begin; at < end; at++) {
+    if (load<u8>(at) != 0x20) continue;
+    const size = <u32>(at - begin);
+    if (name.size >= size && compare(name.end() - size, begin, size) == 0) return true;
+    begin = at + 1;
+  }
+  return false;
 }
 
 /** Whether Prometheus takes a name as that of a label. */

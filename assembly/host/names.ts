@@ -56,6 +56,8 @@ export const REQUEST_SIZE: Slice = name('request\0total_size');
 export const RESPONSE_SIZE: Slice = name('response\0total_size');
 /** Of its cluster: the service that istiod made it for. */
 export const SERVICE_HOST: Slice = name('xds\0cluster_metadata\0filter_metadata\0istio\0services\x000\0host');
+export const SERVICE_NAME: Slice = name('xds\0cluster_metadata\0filter_metadata\0istio\0services\x000\0name');
+export const SERVICE_NAMESPACE: Slice = name('xds\0cluster_metadata\0filter_metadata\0istio\0services\x000\0namespace');
 export const CONTENT_TYPE: Slice = name('content-type');
 
 /** What is written: Envoy keeps `KEY` as the filter state object `wasm.KEY`. */
@@ -75,6 +77,7 @@ export const UNVERIFIED_TEXT: Slice = name('unverified');
 export const MISMATCH_TEXT: Slice = name('mismatch');
 
 /** The first URI in the certificates of both sides of a connection. */
+export const DOWNSTREAM_PEER_SUBJECT: Slice = name('connection\0subject_peer_certificate');
 export const DOWNSTREAM_PEER_URI: Slice = name('connection\0uri_san_peer_certificate');
 export const DOWNSTREAM_LOCAL_URI: Slice = name('connection\0uri_san_local_certificate');
 export const UPSTREAM_PEER_URI: Slice = name('upstream\0uri_san_peer_certificate');

@@ -34,12 +34,16 @@ export class Request {
   reporter: u32;
   code: u32;
   isGrpc: bool;
+  /** Whether the client showed a certificate; at the client nobody asks. */
+  isMutual: bool;
   /** The Structs of both sides, and which of them is the peer; size 0: unknown. */
   client: Slice;
   server: Slice;
   peer: Slice;
-  /** The service that was asked, as the control plane names it; size 0: it does not. */
+  /** The service that was asked, as the control plane names it: its host; size 0: it does not. */
   service: Slice;
+  serviceName: Slice;
+  serviceNamespace: Slice;
   /** The SPIFFE URIs of both certificates; size 0: none. */
   peerUri: Slice;
   localUri: Slice;
@@ -57,6 +61,15 @@ export function defineSeries(request: Request, traffic: Traffic, ids: usize): vo
   if (!room) return;
   line.open(room, ROOM);
   const isSource = request.reporter == BY_SOURCE;
+  // Before Istio's: the rule for `app` would find its own in `source_app`.
+  let label = traffic.labels;
+  while (label) {
+    findText(request.peer, label.path, value);
+    line.addBytes(label.name.at, label.name.size);
+    line.add('=.=');
+    putValue(value);
+    label = label.next;
+  }
   put('reporter', isSource ? 'source' : request.reporter == BY_DESTINATION ? 'destination' : 'waypoint');
   putWorkload('source', request.client, isSource ? request.localUri : request.peerUri);
   putWorkload('destination', request.server, isSource ? request.peerUri : request.localUri);
@@ -72,15 +85,7 @@ export function defineSeries(request: Request, traffic: Traffic, ids: usize): vo
   addFlags(line, request.flags);
   end();
   // As in Istio, a client does not say how its server saw the connection.
-  put('connection_security_policy', isSource ? 'unknown' : request.peerUri.size > 0 ? 'mutual_tls' : 'none');
-  let label = traffic.labels;
-  while (label) {
-    findText(request.peer, label.path, value);
-    line.addBytes(label.name.at, label.name.size);
-    line.add('=.=');
-    putValue(value);
-    label = label.next;
-  }
+  put('connection_security_policy', isSource ? 'unknown' : request.isMutual ? 'mutual_tls' : 'none');
   const size = line.size;
   defineAs('istio_requests_total', COUNTER, size, ids);
   defineAs('istio_request_duration_milliseconds', HISTOGRAM, size, ids + 4);
@@ -110,11 +115,14 @@ function put(label: Ascii, text: Ascii): void {
   end();
 }
 
-/** Writes a value that somebody else chose, and ends its label. */
+/**
+ * Writes a value that somebody else chose, and ends its label. A long one is cut off, and never within a letter:
+ * Prometheus refuses a page that is not UTF-8 as a whole.
+ */
 function putValue(text: Slice): void {
   const start = line.at + line.size;
   if (text.size == 0) line.add('unknown');
-  else line.addBytes(text.at, min<u32>(text.size, LONGEST_VALUE));
+  else line.addBytes(text.at, text.size > LONGEST_VALUE ? endOfLetter(text, LONGEST_VALUE) : text.size);
   for (let at = start; at < line.at + line.size; at++) {
     const byte = load<u8>(at);
     const isBegin = byte == 0x3d && at + 1 < line.at + line.size && load<u8>(at, 1) == 0x2e;
@@ -124,6 +132,13 @@ function putValue(text: Slice): void {
 }
 
 const LONGEST_VALUE: u32 = 253;
+
+/** How many bytes of a text, at the most so many, end with a whole letter. */
+function endOfLetter(text: Slice, most: u32): u32 {
+  let size = most;
+  while (size > 0 && (load<u8>(text.at + size) & 0xc0) == 0x80) size--;
+  return size;
+}
 
 /** Writes the labels of one side. */
 function putWorkload(side: Ascii, struct: Slice, uri: Slice): void {
@@ -150,7 +165,7 @@ function suffixOf(number: u32): Ascii {
 }
 
 /**
- * Writes which service was asked: the host that istiod writes into the cluster's metadata, or else the server's canonical
+ * Writes which service was asked: the one that istiod writes into the cluster's metadata, or else the server's canonical
  * service. Never what a client wrote into its request.
  */
 function putService(request: Request): void {
@@ -160,25 +175,22 @@ function putService(request: Request): void {
     labels.find(request.server, labels.SERVICE, value);
     labels.find(request.server, labels.NAMESPACE, other);
   }
+  begin('destination_service');
   if (request.service.size > 0) {
-    let at = request.service.at;
-    while (at < request.service.end() && load<u8>(at) != 0x2e) at++;
-    value.set(request.service.at, <u32>(at - request.service.at));
-    begin('destination_service');
     putValue(request.service);
+    value.copy(request.service);
+    if (request.serviceName.size > 0) value.copy(request.serviceName);
+    if (request.serviceNamespace.size > 0) other.copy(request.serviceNamespace);
+  } else if (value.size > 0 && other.size > 0) {
+    putValue(value);
+    line.size -= 3;
+    line.add('.');
+    putValue(other);
+    line.size -= 3;
+    line.add('.svc.cluster.local');
+    end();
   } else {
-    begin('destination_service');
-    if (value.size > 0 && other.size > 0) {
-      putValue(value);
-      line.size -= 3;
-      line.add('.');
-      putValue(other);
-      line.size -= 3;
-      line.add('.svc.cluster.local');
-      end();
-    } else {
-      putValue(value);
-    }
+    putValue(value);
   }
   begin('destination_service_name');
   putValue(value);

@@ -4,7 +4,6 @@
 import { Config } from '../config/config';
 import { Traffic } from '../config/traffic';
 import { OFF } from '../config/verification';
-import { hasSeveralWays } from '../config/ways';
 import { add as increment, record } from '../host/metrics';
 import * as names from '../host/names';
 import * as properties from '../host/properties';
@@ -40,6 +39,8 @@ const verdict = slice(memory.data(8, 4));
 const peerUri = slice(memory.data(8, 4));
 const localUri = slice(memory.data(8, 4));
 const service = slice(memory.data(8, 4));
+const serviceName = slice(memory.data(8, 4));
+const serviceNamespace = slice(memory.data(8, 4));
 const parts = memory.data(72, 8);
 const partsSlice = slice(memory.data(8, 4));
 
@@ -75,8 +76,8 @@ export function countRequest(
   const seed = labels.seedOf(traffic);
   const own = identity.struct.size > 0 ? labels.hashOfLabels(identity.struct, traffic, seed) : 0;
   const isSource = reporter == BY_SOURCE;
-  let clientHash = isSource ? own : laterRun(knownClient, CLIENT, config, traffic, seed);
-  let serverHash = reporter == BY_DESTINATION ? own : laterRun(knownServer, SERVER, config, traffic, seed);
+  let clientHash = isSource ? own : metByOthers(knownClient, CLIENT, config, traffic, seed);
+  let serverHash = reporter == BY_DESTINATION ? own : metByOthers(knownServer, SERVER, config, traffic, seed);
   readUris(isSource);
   properties.get(names.SERVICE_HOST, service);
   request.reporter = reporter;
@@ -92,6 +93,7 @@ export function countRequest(
       metrics.count(table.TRAFFIC_UNNAMED);
       if (!isSource) clientHash = 0;
       if (reporter != BY_DESTINATION) serverHash = 0;
+      peerUri.set(0, 0);
       hash = hashOfRequest(seed, clientHash, serverHash);
       ids = series.find(hash);
       if (!ids) ids = series.add(hash, traffic.maxSeries + RESERVE);
@@ -109,9 +111,12 @@ export function countRequest(
   record(load<u32>(ids, 12), number(names.RESPONSE_SIZE));
 }
 
-/** Who stands on a side of a later run of the chain, or for a second filter of ours: whom filter state names. */
-function laterRun(known: u64, side: Side, config: Config, traffic: Traffic, seed: u64): u64 {
-  if (known || !(hasSeveralWays() || side == CLIENT)) return known;
+/**
+ * Who stands on a side whom this stream did not meet: whom filter state names. An earlier run of the chain met the client,
+ * or a second filter of ours did; a filter in the cluster meets servers that a listener's filter does not.
+ */
+function metByOthers(known: u64, side: Side, config: Config, traffic: Traffic, seed: u64): u64 {
+  if (known) return known;
   if (!readStruct(side, client) || client.size == 0) return 0;
   if (config.verification.mode != OFF) {
     if (!properties.get(side.verified, verdict) || !sameBytes(verdict, names.VERIFIED_TEXT)) return 0;
@@ -123,16 +128,22 @@ function readStruct(side: Side, struct: Slice): bool {
   return properties.get(side.struct, struct);
 }
 
-/** Reads whom the certificates of the connection name: at the server that of both sides, at the client nothing is sure. */
+/**
+ * Reads whom the certificates of the connection name: at the server that of both sides, at the client nothing is sure. A
+ * certificate without a URI names nobody, and the connection is one of mTLS all the same.
+ */
 function readUris(isSource: bool): void {
   if (isSource) {
     properties.get(names.UPSTREAM_PEER_URI, peerUri);
     if (peerUri.size > 0) properties.get(names.UPSTREAM_LOCAL_URI, localUri);
-  } else {
-    properties.get(names.DOWNSTREAM_PEER_URI, peerUri);
-    if (peerUri.size > 0) properties.get(names.DOWNSTREAM_LOCAL_URI, localUri);
+    else localUri.set(0, 0);
+    request.isMutual = false;
+    return;
   }
-  if (peerUri.size == 0) localUri.set(0, 0);
+  properties.get(names.DOWNSTREAM_PEER_URI, peerUri);
+  request.isMutual = peerUri.size > 0 || (properties.get(names.DOWNSTREAM_PEER_SUBJECT, value) && value.size > 0);
+  if (request.isMutual) properties.get(names.DOWNSTREAM_LOCAL_URI, localUri);
+  else localUri.set(0, 0);
 }
 
 function hashOfRequest(seed: u64, clientHash: u64, serverHash: u64): u64 {
@@ -143,7 +154,7 @@ function hashOfRequest(seed: u64, clientHash: u64, serverHash: u64): u64 {
   store<u64>(parts, hashOf(peerUri, 2), 32);
   store<u64>(parts, hashOf(localUri, 3), 40);
   store<u32>(parts, request.code, 48);
-  store<u32>(parts, request.reporter | (request.isGrpc ? 256 : 0), 52);
+  store<u32>(parts, request.reporter | (request.isGrpc ? 256 : 0) | (request.isMutual ? 512 : 0), 52);
   store<i64>(parts, request.grpcStatus, 56);
   partsSlice.set(parts, 64);
   return hashOf(partsSlice, seed) | 1;
@@ -162,6 +173,14 @@ function define(traffic: Traffic, identity: Identity, clientHash: u64, serverHas
   request.server = server;
   request.peer = isSource ? server : client;
   request.service = service;
+  serviceName.set(0, 0);
+  serviceNamespace.set(0, 0);
+  if (service.size > 0) {
+    properties.get(names.SERVICE_NAME, serviceName);
+    properties.get(names.SERVICE_NAMESPACE, serviceNamespace);
+  }
+  request.serviceName = serviceName;
+  request.serviceNamespace = serviceNamespace;
   request.peerUri = peerUri;
   request.localUri = localUri;
   defineSeries(request, traffic, ids);

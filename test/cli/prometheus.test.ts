@@ -1,62 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import getPort from 'get-port';
 import { expect, test } from 'vitest';
 import { metadataExchange } from '../support/cli.ts';
 import { startIstioMetrics } from '../support/istio_metrics.ts';
+import { Prometheus } from '../support/prometheus.ts';
 
 /** `metadata-exchange map --prometheus` with a real Prometheus server (Debian's package) that scrapes a real Envoy. */
-
-class Prometheus implements AsyncDisposable {
-  private constructor(
-    private readonly process: ChildProcess,
-    private readonly folder: string,
-    readonly url: string,
-  ) {}
-
-  /** A server that asks these addresses each second; throws with its log if it does not start. */
-  static async start(...targets: string[]): Promise<Prometheus> {
-    const folder = mkdtempSync(join(tmpdir(), 'prometheus-'));
-    const scraped = { job_name: 'envoy', metrics_path: '/stats/prometheus', static_configs: [{ targets }] };
-    const config = { global: { scrape_interval: '1s' }, scrape_configs: [scraped] };
-    writeFileSync(join(folder, 'prometheus.yml'), JSON.stringify(config));
-    const address = `127.0.0.1:${await getPort()}`;
-    const args = [`--config.file=${folder}/prometheus.yml`, `--storage.tsdb.path=${folder}/data`];
-    const child = spawn('prometheus', [...args, `--web.listen-address=${address}`], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    let log = '';
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.on('data', (chunk) => {
-        log += chunk;
-      });
-    }
-    child.on('error', (error) => {
-      log += `${error}: Debian's package prometheus is needed: \`make test\` installs it`;
-    });
-    const server = new Prometheus(child, folder, `http://${address}`);
-    for (const end = Date.now() + 30_000; ; await sleep(100)) {
-      const response = await fetch(`${server.url}/-/ready`).catch(() => undefined);
-      if (response?.ok) return server;
-      if (Date.now() < end && child.pid !== undefined && child.exitCode === null) continue;
-      await server[Symbol.asyncDispose]();
-      throw new Error(`Prometheus did not start: ${log.slice(-2000)}`);
-    }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.process.pid !== undefined && this.process.exitCode === null) {
-      this.process.kill('SIGKILL');
-      await once(this.process, 'exit');
-    }
-    rmSync(this.folder, { recursive: true });
-  }
-}
 
 test('a Prometheus server knows the same map: rates, errors, percentiles, and totals', async () => {
   await using example = await startIstioMetrics();

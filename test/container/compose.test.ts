@@ -1,52 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-import { execFile } from 'node:child_process';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import getPort from 'get-port';
-import { expect, it, onTestFinished } from 'vitest';
-import { ROOT } from '../../testkit/envoy/binary.ts';
+import { expect, it } from 'vitest';
 import { shippedIdentity } from '../../testkit/envoy/shipped.ts';
+import { Project, untilReady } from './compose.ts';
 import { accessLog, usersOf } from './containers.ts';
 import { envoyImage } from './image.ts';
 
-const run = promisify(execFile);
 const FILE = 'envoy/sidecar-pair/docker-compose.yaml';
 const OURS = /x-istio-peer/i;
 
-/** The compose that answers: the plugin of newer Docker clients, or the program that is older. */
-async function findCompose(): Promise<string[]> {
-  for (const [command, ...args] of [['docker', 'compose'], ['docker-compose']]) {
-    const answers = await run(command, [...args, 'version']).catch(() => undefined);
-    if (answers) return [command, ...args];
-  }
-  throw new Error('neither `docker compose` nor `docker-compose` answers: run `tools/install-packages.sh compose`');
-}
-
-/** The pair as users start it: the file as shipped, as a project of its own, at a free port. Down when the test ends. */
+/** The pair as users start it, at a free port. */
 async function up(image: string) {
-  const [command, ...args] = await findCompose();
   const port = await getPort();
-  const project = `metadata-exchange-${process.pid}-${port}`;
-  const env = { ...process.env, ENVOY_IMAGE: image, PRODUCTPAGE_PORT: String(port) };
-  const compose = async (...more: string[]) => {
-    const all = [...args, '-p', project, '-f', FILE, ...more];
-    const { stdout } = await run(command, all, { cwd: ROOT, env, timeout: 60_000 });
-    return stdout.trim();
-  };
-  // Not `await using`: this is done after a timeout, too.
-  onTestFinished(async () => void (await compose('down', '-v', '--remove-orphans', '--timeout', '1')), 60_000);
-  await compose('up', '--detach');
-  return { port, container: (service: string) => compose('ps', '-q', service) };
-}
-
-/** Waits for the first 200: until all three are ready there is no answer, or a 503. */
-async function untilReady(url: string): Promise<void> {
-  for (const end = Date.now() + 60_000; ; await sleep(100)) {
-    // Docker accepts connections before Envoy does, and drops them in ways that fetch does not always notice.
-    const response = await fetch(url, { signal: AbortSignal.timeout(2000) }).catch(() => undefined);
-    if (response?.ok) return;
-    if (Date.now() > end) throw new Error(`no 200 from ${url} within a minute, but ${response?.status ?? 'nothing'}`);
-  }
+  const project = await Project.of(FILE, { ENVOY_IMAGE: image, PRODUCTPAGE_PORT: String(port) });
+  await project.up();
+  return { port, container: (service: string) => project.container(service) };
 }
 
 it('introduces the two sidecars of docker-compose.yaml to each other', { timeout: 240_000 }, async () => {

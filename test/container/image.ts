@@ -29,10 +29,49 @@ export async function envoyImage(): Promise<string> {
   } else if (named) {
     throw new Error(`ENVOY_IMAGE is ${image}, which is neither here nor can it be pulled: ${reason}`);
   } else {
-    await build(image, reason);
+    await build(image, reason, ENVOY);
   }
   return image;
 }
+
+/** An image of Prometheus: the one of this name, or, where it cannot be pulled, Debian's package as an image. */
+export async function prometheusImage(image: string): Promise<string> {
+  if (await isPresent(image)) return image;
+  const reason = await pull(image);
+  if (!reason) return image;
+  // It is another version, and has another name.
+  const own = 'metadata-exchange-tests/prometheus:debian';
+  if (!(await isPresent(own))) await build(own, reason, PROMETHEUS);
+  return own;
+}
+
+/** A program in an image of our own, in the place that it has in the official one. */
+interface Program {
+  binary(): string;
+  place: string;
+  /** Its user: name and number. */
+  user: [string, number];
+  /** A folder of its own, and who may write there. */
+  folder: [string, number];
+  settings: string[];
+}
+
+const ENVOY: Program = {
+  binary: envoyBinary,
+  place: 'usr/local/bin/envoy',
+  user: ['envoy', 101],
+  folder: ['etc/envoy', 0o755],
+  // No entry point: the official one runs `envoy ARGUMENTS` as that, too.
+  settings: ['ENV PATH=/usr/local/bin', 'CMD ["envoy", "-c", "/etc/envoy/envoy.yaml"]'],
+};
+
+const PROMETHEUS: Program = {
+  binary: () => '/usr/bin/prometheus',
+  place: 'bin/prometheus',
+  user: ['nobody', 65534],
+  folder: ['prometheus', 0o1777],
+  settings: ['WORKDIR /prometheus', 'ENTRYPOINT ["/bin/prometheus"]'],
+};
 
 /** The pinned version; that of the Envoy that ENVOY names, if it names one: an image must be what its tag says. */
 async function version(): Promise<string> {
@@ -56,14 +95,14 @@ async function pull(image: string): Promise<string | undefined> {
   );
 }
 
-async function build(image: string, reason: string): Promise<void> {
+async function build(image: string, reason: string, program: Program): Promise<void> {
   const unlock = await lock();
-  const folder = mkdtempSync(join(tmpdir(), 'envoy-image-'));
+  const folder = mkdtempSync(join(tmpdir(), 'image-'));
   try {
     if (await isPresent(image)) return;
-    const binary = envoyBinary();
-    await layOut(folder, binary);
-    await importImage(folder, image);
+    const binary = program.binary();
+    await layOut(folder, binary, program);
+    await importImage(folder, image, program);
     console.log(`built ${image} from ${binary}, because the official image cannot be pulled (${reason})`);
   } finally {
     rmSync(folder, { recursive: true, force: true });
@@ -71,15 +110,18 @@ async function build(image: string, reason: string): Promise<void> {
   }
 }
 
-/** What is in the image: Envoy at the official image's place, what it needs to be loaded, and its user. */
-async function layOut(folder: string, binary: string): Promise<void> {
-  copy(binary, join(folder, 'usr/local/bin/envoy'));
+/** What is in the image: the program at the official image's place, what it needs to be loaded, and its user. */
+async function layOut(folder: string, binary: string, program: Program): Promise<void> {
+  const [user, id] = program.user;
+  copy(binary, join(folder, program.place));
   for (const library of await libraries(binary)) copy(library, join(folder, library));
-  mkdirSync(join(folder, 'etc/envoy'), { recursive: true });
-  writeFileSync(join(folder, 'etc/passwd'), 'root:x:0:0::/:/sbin/nologin\nenvoy:x:101:101::/:/sbin/nologin\n');
-  writeFileSync(join(folder, 'etc/group'), 'root:x:0:\nenvoy:x:101:\n');
-  mkdirSync(join(folder, 'tmp'));
-  chmodSync(join(folder, 'tmp'), 0o1777);
+  const folders: [string, number][] = [['etc', 0o755], ['tmp', 0o1777], program.folder];
+  for (const [path, mode] of folders) {
+    mkdirSync(join(folder, path), { recursive: true });
+    chmodSync(join(folder, path), mode);
+  }
+  writeFileSync(join(folder, 'etc/passwd'), `root:x:0:0::/:/sbin/nologin\n${user}:x:${id}:${id}::/:/sbin/nologin\n`);
+  writeFileSync(join(folder, 'etc/group'), `root:x:0:\n${user}:x:${id}:\n`);
   chmodSync(folder, 0o755);
 }
 
@@ -97,13 +139,13 @@ function copy(from: string, to: string): void {
   chmodSync(to, 0o755);
 }
 
-/** An image of one layer. It has no entry point: the official one runs `envoy ARGUMENTS` as that, too. */
-async function importImage(folder: string, image: string): Promise<void> {
+/** An image of one layer. */
+async function importImage(folder: string, image: string, { user: [, id], settings }: Program): Promise<void> {
   const archive = `${folder}.tar`;
-  const settings = ['USER 101:101', 'ENV PATH=/usr/local/bin', 'CMD ["envoy", "-c", "/etc/envoy/envoy.yaml"]'];
+  const changes = [`USER ${id}:${id}`, ...settings].flatMap((each) => ['--change', each]);
   try {
     await run('tar', ['-C', folder, '--owner=0', '--group=0', '--numeric-owner', '-cf', archive, '.']);
-    await run('docker', ['import', ...settings.flatMap((each) => ['--change', each]), archive, image]);
+    await run('docker', ['import', ...changes, archive, image]);
   } finally {
     rmSync(archive, { force: true });
   }

@@ -64,12 +64,14 @@ const write = (side: string) => [
   `  proxy_replace_header_map_value(${side})`,
 ];
 
-const stream = (request: string[], response: string[]) => [
+const stream = (request: string[], response: string[], log: string[] = []) => [
   'proxy_on_context_create',
   'proxy_on_request_headers',
   ...request,
   'proxy_on_response_headers',
   ...response,
+  'proxy_on_log',
+  ...log,
   'proxy_on_delete',
 ];
 
@@ -153,19 +155,64 @@ describe('the host calls of one stream', () => {
   });
 });
 
+describe('the host calls of one stream whose request is counted', () => {
+  const counting = metadataExchange({ metrics: {} });
+  const READ = ['  proxy_get_property', '    malloc'];
+  /** What is not there costs a quarter of what is. */
+  const ABSENT = ['  proxy_get_property'];
+  const CODE_AND_FLAGS = [...READ, ...READ];
+  /** Who the client is, by its certificate: a URI, or at least a subject. The server's, at the client: a URI. */
+  const CERTIFICATE = [...ABSENT, ...ABSENT];
+  const SERVER_CERTIFICATE = ABSENT;
+  const SERVICE = ABSENT;
+  const WRITE = [
+    '  proxy_increment_metric',
+    '  proxy_record_metric',
+    ...READ,
+    '  proxy_record_metric',
+    ...READ,
+    '  proxy_record_metric',
+  ];
+  const counted = (request: string[], response: string[], before: string[]) =>
+    stream(request, response, [...CODE_AND_FLAGS, ...before, ...SERVICE, ...READ, ...WRITE]);
+
+  test('inbound', async () => {
+    const request = [...DIRECTION, ...read('request'), ...strip('request')];
+    const found = await trace('INBOUND', { headers: FROM_PEER }, counting);
+    expect(found).toEqual(counted(request, write('response'), CERTIFICATE));
+  });
+
+  test('inbound, a client without peer headers: whether an earlier run knew it', async () => {
+    const request = [...DIRECTION, ...fetchAll('request'), ...LOOK, ...LOOK];
+    const found = await trace('INBOUND', {}, counting);
+    expect(found).toEqual(counted(request, strip('response'), [...ABSENT, ...CERTIFICATE]));
+  });
+
+  test('outbound: the request’s headers, which nobody else reads, are asked whether it is gRPC', async () => {
+    const request = [...DIRECTION, ...LOOK, '  proxy_get_header_map_value(request)', ...write('request')];
+    const found = await trace('OUTBOUND', {}, counting);
+    const response = [...read('response'), ...strip('response')];
+    expect(found).toEqual(counted(request, response, SERVER_CERTIFICATE));
+  });
+});
+
 describe('the host calls of the straight floor, which stays what it says', () => {
   const traceFloor = (direction: 'INBOUND' | 'OUTBOUND', request: Request) => {
     const floor = wasm('floor', undefined, join(ROOT, 'build/bench/floor.wasm'));
     return trace(direction, request, floor, FROM_PEER);
   };
 
+  /** It does not hear of a stream's end in the log. */
+  const floor = (request: string[], response: string[]) =>
+    stream(request, response).filter((call) => call !== 'proxy_on_log');
+
   test('inbound', async () => {
     const request = [...DIRECTION, ...fetchEach('request'), ...PUBLISH, ...strip('request')];
-    expect(await traceFloor('INBOUND', { headers: FROM_PEER })).toEqual(stream(request, write('response')));
+    expect(await traceFloor('INBOUND', { headers: FROM_PEER })).toEqual(floor(request, write('response')));
   });
 
   test('outbound', async () => {
     const response = [...fetchEach('response'), ...PUBLISH, ...strip('response')];
-    expect(await traceFloor('OUTBOUND', {})).toEqual(stream([...DIRECTION, ...write('request')], response));
+    expect(await traceFloor('OUTBOUND', {})).toEqual(floor([...DIRECTION, ...write('request')], response));
   });
 });

@@ -8,10 +8,10 @@ import { metadataExchange, proxy } from '../../testkit/envoy/config.ts';
 import { Envoy } from '../../testkit/envoy/process.ts';
 import { shipped } from '../../testkit/envoy/shipped.ts';
 import { App, send } from '../../testkit/http.ts';
+import { transportSocket } from '../support/tls.ts';
 
 /** Two proxies that speak mTLS with each other, and compare what the other one claims with its certificate. */
 
-const TLS = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3';
 const VERIFIED = 'wasm.envoy.wasm.metadata_exchange';
 const folder = mkdtempSync(join(tmpdir(), 'verify-'));
 let authority: Authority;
@@ -22,20 +22,6 @@ beforeAll(() => {
   server = authority.issue('server', { uris: [spiffe('default', 'reviews')] });
 });
 afterAll(() => rmSync(folder, { recursive: true }));
-
-/** A transport socket that shows a certificate, if there is one, and asks for one of the same authority. */
-function transport(side: 'Upstream' | 'Downstream', certificate?: Certificate): object {
-  const context = {
-    tls_certificates: certificate && [
-      { certificate_chain: { filename: certificate.chain }, private_key: { filename: certificate.key } },
-    ],
-    validation_context: { trusted_ca: { filename: authority.root } },
-  };
-  return {
-    name: 'envoy.transport_sockets.tls',
-    typed_config: { '@type': `${TLS}.${side}TlsContext`, common_tls_context: context },
-  };
-}
 
 const logging = (side: string) => ({
   access_log: [
@@ -75,13 +61,20 @@ async function exchange({ claim = CLAIM, certificate, serverClaim = SERVER_CLAIM
     listeners: [{ name: 'inbound', direction: 'INBOUND', filters: [filter], manager: logging('downstream') }],
     clusters: { app: { port: app.port } },
   });
-  inbound.static_resources.listeners[0].filter_chains[0].transport_socket = transport('Downstream', server);
+  inbound.static_resources.listeners[0].filter_chains[0].transport_socket = transportSocket(
+    'Downstream',
+    authority,
+    server,
+  );
   await using reviews = await Envoy.start(inbound, { name: 'server' });
   const outbound = proxy({
     node: { id: 'client', metadata: { 'istio.io/metadata': claim } },
     listeners: [{ name: 'outbound', direction: 'OUTBOUND', filters: [filter], manager: logging('upstream') }],
     clusters: {
-      app: { port: await reviews.port('inbound'), transport_socket: transport('Upstream', certificate) },
+      app: {
+        port: await reviews.port('inbound'),
+        transport_socket: transportSocket('Upstream', authority, certificate),
+      },
     },
   });
   await using productpage = await Envoy.start(outbound, { name: 'client' });

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import protobuf from 'protobufjs';
 import { describe, expect, test } from 'vitest';
+import { parse } from 'yaml';
 import { ROOT } from '../../testkit/envoy/binary.ts';
 import { Host } from '../../testkit/host/host.ts';
 import { NODE } from '../../testkit/host/node.ts';
@@ -155,6 +156,34 @@ describe('what is refused, and what its author reads in the log', () => {
       '{"upstream_propagation": [{"istio_headers": {"skip_external_clusters": 1}}]}',
       'byte 71: upstream_propagation[0].istio_headers.skip_external_clusters: expected a boolean, found a number',
     ],
+    // Metrics.
+    ['{"metrics": true}', 'byte 12: metrics: expected an object, found a boolean'],
+    ['{"metrics": {"on": true}}', 'byte 13: metrics.on: is not a known field'],
+    ['{"metrics": {"max_series": 0}}', 'byte 27: metrics.max_series: must be a whole number from 1 to 10000'],
+    ['{"metrics": {"maxSeries": 10001}}', 'byte 26: metrics.maxSeries: must be a whole number from 1 to 10000'],
+    ['{"metrics": {"labels": ["team"]}}', 'byte 23: metrics.labels: expected an object, found a list'],
+    ['{"metrics": {"labels": {"team": ""}}}', 'byte 32: metrics.labels.team: must not be empty'],
+    [
+      `{"metrics": {"labels": {"team": "${'x'.repeat(81)}"}}}`,
+      'byte 32: metrics.labels.team: is too long, its most bytes are 80',
+    ],
+    ...['', 'my-team', '7', 'größe', 'x'.repeat(41)].map((name) => [
+      `{"metrics": {"labels": {"${name}": "NAME"}}}`,
+      `byte 24: metrics.labels.${name.replace(/[öß]/g, '??')}: must be a name of letters, digits and _, of at most 40 bytes`,
+    ]),
+    ...['reporter', 'my_source_app'].map((name) => [
+      `{"metrics": {"labels": {"${name}": "NAME"}}}`,
+      `byte 24: metrics.labels.${name}: is the name of one of Istio's labels, or ends with it`,
+    ]),
+    ...['le', '__name__'].map((name) => [
+      `{"metrics": {"labels": {"${name}": "NAME"}}}`,
+      `byte 24: metrics.labels.${name}: is a name that Prometheus keeps for itself`,
+    ]),
+    ['{"metrics": {"labels": {"a": "A", "a": "B"}}}', 'byte 34: metrics.labels.a: is given twice'],
+    [
+      JSON.stringify({ metrics: { labels: Object.fromEntries(Array.from('abcdefghi', (name) => [name, 'A'])) } }),
+      'byte 86: metrics.labels.i: is one label too many: there may be 8',
+    ],
   ])('%s', (config, complaint) => {
     expect(refusal(config)).toBe(complaint);
   });
@@ -260,6 +289,11 @@ describe('what Istio’s native filter takes and does nothing here is taken, wit
   });
 });
 
+/** The labels that Istio's metrics have: those that envoy/stats_tags.yaml has rules for. */
+const ISTIOS: string[] = parse(readFileSync(join(ROOT, 'envoy/stats_tags.yaml'), 'utf8')).stats_config.stats_tags.map(
+  ({ tag_name }: { tag_name: string }) => tag_name,
+);
+
 function everything() {
   return {
     headers: { metadata: 'X-Envoy-Peer-Metadata', id: 'x-envoy-peer-metadata-id' },
@@ -274,6 +308,7 @@ function everything() {
     max_header_size: 65536,
     max_peer_cache_size: 0,
     workload_discovery: { cluster: 'workloads' },
+    metrics: { max_series: 10000, labels: { team: 'LABELS.team', app: 'LABELS.app' } },
   };
 }
 
@@ -314,6 +349,19 @@ test('the JSON Schema says the same as the module', () => {
     ...['', 'x'.repeat(120), 'x'.repeat(121), null, 5].map((cluster) => ({ workload_discovery: { cluster } })),
     { upstream_propagation: [{ upstream_filter_state: {} }, {}] },
     { downstream_discovery: [{ istio_headers: { skip_external_clusters: true } }] },
+    ...[null, {}, { max_series: null }, { max_series: 1 }, { max_series: 10001 }, { labels: null }].map((metrics) => ({
+      metrics,
+    })),
+    ...ISTIOS.flatMap((name) => [name, `x${name}`, `${name}x`]).map((name) => ({
+      metrics: { labels: { [name]: 'NAME' } },
+    })),
+    ...['le', 'Le', 'ale', '__a', '_a', 'a__', 'a b', '7', ''].map((name) => ({
+      metrics: { labels: { [name]: 'NAME' } },
+    })),
+    ...['', 'x'.repeat(80), 'x'.repeat(81), null, 5].map((path) => ({ metrics: { labels: { team: path } } })),
+    ...[8, 9].map((count) => ({
+      metrics: { labels: Object.fromEntries(Array.from({ length: count }, (_, i) => [`l${i}`, 'A'])) },
+    })),
     { shared_with_upstream: true },
     { downstream_propagation: [{ baggage: {} }] },
     { downstream_propagation: [{ baggage: { a: 1 } }] },

@@ -25,7 +25,7 @@ export function row(id: string): string {
   return `${name}: ${sides}, from ${from === 'both' ? 'dynamic metadata and filter state' : from}`;
 }
 
-const file = (name: string) => `envoy/consumers/${name}/envoy.yaml`;
+const file = (name: string, of = 'envoy.yaml') => `envoy/consumers/${name}/${of}`;
 
 /** What the parts of a folder's configuration say of themselves. */
 // biome-ignore lint/suspicious/noExplicitAny: any JSON object
@@ -66,6 +66,8 @@ export function isBridge(filter: any): boolean {
 
 export interface ExampleOptions {
   version?: string;
+  /** Another file of the folder than envoy.yaml. */
+  file?: string;
   /** Ports of this machine, by the names of clusters. */
   endpoints?: Record<string, number>;
   /** Changes the configuration before it starts. */
@@ -79,9 +81,10 @@ export class Example implements AsyncDisposable {
     private readonly folder: string,
   ) {}
 
-  static async start(name: string, { version, endpoints, change }: ExampleOptions = {}): Promise<Example> {
+  static async start(name: string, options: ExampleOptions = {}): Promise<Example> {
     const folder = mkdtempSync(join(tmpdir(), 'example-'));
-    const config = shippedAlone(file(name), folder, endpoints);
+    const { version, endpoints, change } = options;
+    const config = shippedAlone(file(name, options.file), folder, endpoints);
     change?.(config);
     try {
       return new Example(await Envoy.start(config, { name, version }), folder);

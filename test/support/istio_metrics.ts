@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import type { Bootstrap } from '../../testkit/envoy/process.ts';
 import { Example, managerOf } from './consumers.ts';
 
 /** Stock Envoys with Istio's metrics, made in one of two ways: those of envoy/consumers/metrics. */
@@ -38,6 +39,14 @@ function logger(reporter: 'source' | 'destination', workload: string, namespace:
 
 const LISTENERS = ['productpage', 'loadtest', 'reviews'];
 
+/** Changes fields of the filter's configuration. */
+function configure(config: Bootstrap, listener: string, fields: object): void {
+  for (const { typed_config } of managerOf(config, listener).http_filters) {
+    const text = typed_config.config?.configuration;
+    if (text) text.value = JSON.stringify({ ...JSON.parse(text.value), ...fields });
+  }
+}
+
 /**
  * By Envoy's stats logger: productpage and loadtest call reviews, by the listeners of these names. /broken is answered
  * 503. Of reviews' own listener the caller is unknown.
@@ -47,6 +56,8 @@ export function startIstioMetrics(): Promise<Example> {
     change: (config) => {
       // Histograms are shown at each flush.
       config.stats_flush_interval = '0.2s';
+      // The module does not count beside it.
+      for (const listener of LISTENERS) configure(config, listener, { metrics: undefined });
       managerOf(config, 'productpage').access_log = [logger('source', 'productpage-v1', 'default')];
       managerOf(config, 'loadtest').access_log = [logger('source', 'loadtest-v1', 'testing')];
       const reviews = managerOf(config, 'reviews');
@@ -76,14 +87,10 @@ export function startModuleMetrics({ hasTags }: { hasTags: boolean }): Promise<E
     change: (config) => {
       config.stats_flush_interval = '0.2s';
       const stats_tags = LABELS.map((tag_name) => ({ tag_name, regex: `(${tag_name}=\\.=(.*?);\\.;)` }));
-      if (hasTags) config.stats_config = { stats_tags };
+      config.stats_config = hasTags ? { stats_tags } : {};
       for (const listener of LISTENERS) {
-        const manager = managerOf(config, listener);
-        manager.access_log = [];
-        for (const { typed_config } of manager.http_filters) {
-          const text = typed_config.config?.configuration;
-          if (text) text.value = JSON.stringify({ ...JSON.parse(text.value), metrics: {} });
-        }
+        managerOf(config, listener).access_log = [];
+        configure(config, listener, { metrics: {} });
       }
     },
   });

@@ -3,10 +3,30 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import http2 from 'node:http2';
 import tls from 'node:tls';
-import type { Certificate } from '../../testkit/envoy/certificates.ts';
+import type { Authority, Certificate } from '../../testkit/envoy/certificates.ts';
 import { type Answer, Headers, type Request, send } from '../../testkit/http.ts';
 
-/** Clients that speak TLS: over HTTP/1.1, HTTP/2, and byte by byte. */
+/** Clients that speak TLS: over HTTP/1.1, HTTP/2, and byte by byte; and proxies that do. */
+
+const TLS = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3';
+
+/** An Envoy's transport socket: shows a certificate, if there is one, and takes one of the same authority. */
+export function transportSocket(
+  side: 'Upstream' | 'Downstream',
+  authority: Authority,
+  certificate?: Certificate,
+): object {
+  const context = {
+    tls_certificates: certificate && [
+      { certificate_chain: { filename: certificate.chain }, private_key: { filename: certificate.key } },
+    ],
+    validation_context: { trusted_ca: { filename: authority.root } },
+  };
+  return {
+    name: 'envoy.transport_sockets.tls',
+    typed_config: { '@type': `${TLS}.${side}TlsContext`, common_tls_context: context },
+  };
+}
 
 export interface Tls {
   /** The root certificate that the client trusts: a PEM file. */

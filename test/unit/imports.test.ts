@@ -24,6 +24,7 @@ const MAY_IMPORT: Record<string, string[]> = {
 /** A test imports a tool, or a part of the benchmark, only to test that. */
 const TESTS_OF: Record<string, string> = {
   'test/unit/bench_statistics.test.ts': 'bench/statistics.ts',
+  'test/unit/demo_checks.test.ts': 'tools/demo/checks.ts',
   'test/host/module.test.ts': 'tools/size.ts',
   'test/host/no_trap.test.ts': 'tools/check-no-trap.ts',
   'test/envoy/discovery/any_server.test.ts': 'tools/workload-server.ts',

@@ -57,12 +57,14 @@ describe.each(OLDEST_AND_NEWEST)('access logs, Envoy %s', (_, version) => {
       example.found(`the collector has “${body}”`, () => {
         return collector.reports.find(({ log }) => log?.body === body)?.log.attributes;
       });
-    expect(await attributes('reviews /known')).toEqual({
-      'peer.workload': 'productpage-v1',
-      'peer.app': 'productpage',
+    const peer = (name: string, namespace: string) => ({
+      'service.peer.name': name,
+      'service.peer.namespace': namespace,
+      'peer.service': name,
     });
-    expect(await attributes('productpage /known')).toEqual({ 'peer.workload': 'reviews-v1', 'peer.app': 'reviews' });
-    expect(await attributes('reviews /stranger')).toEqual({ 'peer.workload': '-', 'peer.app': '-' });
+    expect(await attributes('reviews /known')).toEqual(peer('productpage', 'default'));
+    expect(await attributes('productpage /known')).toEqual(peer('reviews', 'default'));
+    expect(await attributes('reviews /stranger')).toEqual(peer('-', '-'));
   });
 
   test(row('log-grpc'), async () => {

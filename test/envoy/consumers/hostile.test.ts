@@ -36,7 +36,7 @@ async function statuses(example: Example, prefix = '/'): Promise<Record<string, 
 const each = (status: number) => Object.fromEntries(Object.keys(PEERS).map((name) => [name, status]));
 
 describe.each(OLDEST_AND_NEWEST)('hostile peers, Envoy %s', (_, version) => {
-  const start = (name: string, endpoints = {}) => Example.start(name, { version, endpoints });
+  const start = (name: string, endpoints = {}, file?: string) => Example.start(name, { version, endpoints, file });
 
   test('RBAC and ext_authz refuse them', async () => {
     await using authorization = await Authorization.start();
@@ -91,12 +91,13 @@ describe.each(OLDEST_AND_NEWEST)('hostile peers, Envoy %s', (_, version) => {
       const isRefused = name === 'nul' || name === 'line-breaks';
       expect((await logs.logged('reviews', `/${name}`)).peer?.value, name).toEqual(isRefused ? undefined : says);
     }
-    if (!takes('metrics', version)) return;
-    await using metrics = await start('metrics');
-    expect(await statuses(metrics)).toEqual(each(200));
-    const page = await metrics.envoy.admin('/stats/prometheus');
-    expect(page).toContain('peer_app="productpage\\"');
-    expect(page).not.toMatch(/^x-admin/m);
+    for (const file of ['envoy.yaml', ...(takes('metrics', version) ? ['stats_logger.yaml'] : [])]) {
+      await using metrics = await start('metrics', {}, file);
+      expect(await statuses(metrics)).toEqual(each(200));
+      const page = await metrics.envoy.admin('/stats/prometheus');
+      expect(page).toContain('source_app="productpage\\"');
+      expect(page).not.toMatch(/^x-admin/m);
+    }
   });
 
   test('line breaks do not get into text logs and headers of responses', async () => {

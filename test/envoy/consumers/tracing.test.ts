@@ -6,18 +6,6 @@ import { Example, managerOf, OLDEST_AND_NEWEST, row, takes } from '../../support
 
 /** envoy/consumers/tracing: one trace of two spans, each of which says who was on the other side. */
 
-/** One more tag, as the one of the workload, for which nothing stands in where the peer is unknown. */
-function withNamespace(config: Bootstrap): void {
-  for (const { name } of config.static_resources.listeners) {
-    const { tracing } = managerOf(config, name);
-    const namespace = structuredClone(tracing.custom_tags[0]);
-    namespace.tag = 'peer.namespace';
-    namespace.metadata.metadata_key.path = [{ key: 'NAMESPACE' }];
-    delete namespace.metadata.default_value;
-    tracing.custom_tags.push(namespace);
-  }
-}
-
 /** Takes out the tags that Envoy 1.36 does not know. */
 function withoutValue(config: Bootstrap): void {
   for (const { name } of config.static_resources.listeners) {
@@ -32,10 +20,7 @@ describe.each(OLDEST_AND_NEWEST)('tracing, Envoy %s', (_, version) => {
 
   beforeAll(async () => {
     collector = await Collector.start();
-    const change = (config: Bootstrap) => {
-      withNamespace(config);
-      if (!takes('trace-value', version)) withoutValue(config);
-    };
+    const change = takes('trace-value', version) ? undefined : withoutValue;
     example = await Example.start('tracing', { version, endpoints: { collector: collector.port }, change });
   });
   afterAll(async () => {
@@ -56,13 +41,15 @@ describe.each(OLDEST_AND_NEWEST)('tracing, Envoy %s', (_, version) => {
   test(row('trace-metadata'), async () => {
     const [client, server] = await spansOf('productpage', '/known', 2);
     expect([server.trace, server.parent], 'one trace').toEqual([client.trace, client.id]);
-    expect(client.attributes['peer.workload']).toBe('reviews-v1');
-    expect(server.attributes['peer.workload']).toBe('productpage-v1');
-    expect(server.attributes['peer.namespace']).toBe('default');
+    expect(client.attributes).toMatchObject({ 'service.peer.name': 'reviews', 'service.peer.namespace': 'default' });
+    expect(server.attributes).toMatchObject({
+      'service.peer.name': 'productpage',
+      'service.peer.namespace': 'default',
+    });
 
     const [stranger] = await spansOf('reviews', '/stranger', 1);
-    expect(stranger.attributes['peer.workload']).toBe('unknown');
-    expect(stranger.attributes).not.toHaveProperty('peer.namespace');
+    expect(stranger.attributes['service.peer.name']).toBe('unknown');
+    expect(Object.keys(stranger.attributes)).not.toContain('service.peer.namespace');
   });
 
   test(row('trace-value'), async () => {
@@ -73,9 +60,9 @@ describe.each(OLDEST_AND_NEWEST)('tracing, Envoy %s', (_, version) => {
       return;
     }
     const [client, server] = await spansOf('productpage', '/formatted', 2);
-    expect(client.attributes['peer.app']).toBe('reviews');
-    expect(server.attributes['peer.app']).toBe('productpage');
+    expect(client.attributes['peer.service'], 'the old name').toBe('reviews');
+    expect(server.attributes['peer.service'], 'the old name').toBe('productpage');
     const [stranger] = await spansOf('reviews', '/unformatted', 1);
-    expect(stranger.attributes).not.toHaveProperty('peer.app');
+    expect(Object.keys(stranger.attributes)).not.toContain('peer.service');
   });
 });

@@ -3,12 +3,12 @@ import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import { join } from 'node:path';
 import { parse } from 'yaml';
-import { ROOT } from '../testkit/envoy/binary.ts';
-import { Envoy } from '../testkit/envoy/process.ts';
-import { shipped } from '../testkit/envoy/shipped.ts';
-import { WorkloadServer } from '../testkit/xds/server.ts';
+import { ROOT } from '../../testkit/envoy/binary.ts';
+import { Envoy } from '../../testkit/envoy/process.ts';
+import { shipped } from '../../testkit/envoy/shipped.ts';
+import { WorkloadServer } from '../../testkit/xds/server.ts';
 
-/** The part of the demo in which nobody has a sidecar: a proxy knows both sides by their addresses. */
+/** The part of the pair view in which nobody has a sidecar: a proxy knows both sides by their addresses. */
 
 const FOLDER = 'envoy/workload-discovery';
 const METRIC = 'wasmcustom.metadata_exchange.discovery_workloads';

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parse } from 'yaml';
+import { type Sample, samplesOf } from '../../cli/map/samples.ts';
+import { ROOT } from '../../testkit/envoy/binary.ts';
+import { type Cluster, type Listener, metadataExchange, proxy } from '../../testkit/envoy/config.ts';
+import { type Bootstrap, Envoy, localPort } from '../../testkit/envoy/process.ts';
+import { WorkloadServer } from '../../testkit/xds/server.ts';
+import { Application, USER } from './application.ts';
+import { DATABASE, nodeOf, REPORT, WORKLOADS, type Workload } from './bookinfo.ts';
+
+/** Bookinfo, running: an Envoy for each workload that has a sidecar, and all applications in this process. */
+
+/** Istio's rules, which make labels of what stands in a metric's name. */
+const STATS_TAGS = 'envoy/stats_tags.yaml';
+
+/** The filter, with its metrics on. Two of the sidecars look for peers that say nothing, too. */
+const COUNTING = { metrics: {} };
+const ALSO_BY_ADDRESS = {
+  ...COUNTING,
+  downstream_discovery: [{ istio_headers: {} }, { workload_discovery: {} }],
+  downstream_propagation: [{ istio_headers: {} }],
+};
+const ALSO_BY_ENDPOINT = {
+  ...COUNTING,
+  upstream_discovery: [{ istio_headers: {} }, { endpoint_metadata: {} }],
+  // Who has no filter would see the headers: nothing is told there.
+  upstream_propagation: [{ istio_headers: { skip_external_clusters: true } }],
+};
+
+const CONTROL_PLANE = 'workload-discovery';
+const KNOWN_WORKLOADS = 'wasmcustom.metadata_exchange.discovery_workloads';
+
+/** Bookinfo's processes, by the names of its workloads. */
+export class Mesh implements AsyncDisposable {
+  readonly sidecars = new Map<string, Envoy>();
+  readonly applications = new Map<string, Application>();
+  private readonly inbound = new Map<string, number>();
+  private controlPlane: WorkloadServer | undefined;
+
+  private constructor(
+    /** Whether the client without a sidecar is there: it needs an address of its own. */
+    readonly withReport: boolean,
+  ) {}
+
+  /** Starts all, servers before their clients. If one does not start the others are stopped. */
+  static async start(): Promise<Mesh> {
+    const mesh = new Mesh(await isOurs(REPORT.address));
+    try {
+      await mesh.open();
+      return mesh;
+    } catch (error) {
+      await mesh[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  private async open(): Promise<void> {
+    if (this.withReport) this.controlPlane = await WorkloadServer.start({ workloads: [REPORT.workload] });
+    this.applications.set(DATABASE.name, await Application.start(DATABASE.name, DATABASE.answer));
+    for (let waiting = WORKLOADS; waiting.length > 0; ) {
+      const isWaiting = (service: string) => waiting.some((each) => each.service === service);
+      const next = waiting.filter(({ calls }) => !calls.some(isWaiting));
+      const started = await Promise.allSettled(next.map((workload) => this.add(workload)));
+      for (const result of started) if (result.status === 'rejected') throw result.reason;
+      waiting = waiting.filter((each) => !next.includes(each));
+    }
+    const finder = this.sidecar(REPORT.server);
+    // If the control plane does not reach it the map will lack a name, which is better to read than an error.
+    for (const end = Date.now() + 5_000; this.withReport && Date.now() < end; await sleep(20)) {
+      if ((await finder.stat(KNOWN_WORKLOADS)) === 1) break;
+    }
+  }
+
+  /** Starts a workload: its application, if it has one, and its sidecar. */
+  private async add(workload: Workload): Promise<void> {
+    const { name, answer } = workload;
+    const application = answer && (await Application.start(name, answer));
+    if (application) this.applications.set(name, application);
+    const sidecar = await Envoy.start(this.bootstrap(workload, application?.port), { name });
+    this.sidecars.set(name, sidecar);
+    if (!application) return;
+    application.outbound = await sidecar.port('outbound');
+    this.inbound.set(name, await sidecar.port('inbound'));
+  }
+
+  private bootstrap(workload: Workload, app: number | undefined): Bootstrap {
+    const clusters: Record<string, Cluster> = {};
+    if (app !== undefined) clusters.app = { port: app };
+    for (const service of workload.calls) clusters[service] = this.clusterOf(service);
+    const findsReport = this.withReport && workload.name === REPORT.server;
+    if (findsReport) clusters[CONTROL_PLANE] = { port: this.controlPlane?.port ?? 0, http2: true };
+    const outbound: Listener = {
+      name: 'outbound',
+      direction: 'OUTBOUND',
+      filters: [metadataExchange(workload.name === DATABASE.caller ? ALSO_BY_ENDPOINT : COUNTING)],
+      manager: { access_log: [], route_config: { virtual_hosts: workload.calls.map(virtualHost) } },
+    };
+    // As at any edge: whatever host the world asks for.
+    if (!workload.answer) outbound.manager.route_config.virtual_hosts[0].domains = ['*'];
+    const inbound: Listener = {
+      name: 'inbound',
+      direction: 'INBOUND',
+      filters: [metadataExchange(findsReport ? ALSO_BY_ADDRESS : COUNTING)],
+      manager: { access_log: [accessLog()], use_remote_address: true },
+    };
+    return {
+      ...proxy({ node: nodeOf(workload), listeners: app === undefined ? [outbound] : [inbound, outbound], clusters }),
+      stats_config: { stats_tags: statsTags() },
+      // The duration of requests is counted that often.
+      stats_flush_interval: '1s',
+    };
+  }
+
+  /** The endpoints of a service: the sidecars of its workloads, or the server that has none. */
+  private clusterOf(service: string): Cluster {
+    const assignment = (lb_endpoints: object[]) => ({ cluster_name: service, endpoints: [{ lb_endpoints }] });
+    const endpoint = (port: number) => ({ endpoint: { address: localPort(port) } });
+    if (service !== DATABASE.service) {
+      const ports = WORKLOADS.filter((each) => each.service === service).map(({ name }) => this.inboundPort(name));
+      return { port: ports[0], load_assignment: assignment(ports.map(endpoint)) };
+    }
+    const { port = 0 } = this.applications.get(DATABASE.name) ?? {};
+    const { clusterMetadata, endpointMetadata } = DATABASE;
+    return {
+      port,
+      metadata: { filter_metadata: clusterMetadata },
+      load_assignment: assignment([{ ...endpoint(port), metadata: { filter_metadata: endpointMetadata } }]),
+    };
+  }
+
+  /** The Envoy of a workload. */
+  sidecar(name: string): Envoy {
+    const sidecar = this.sidecars.get(name);
+    if (!sidecar) throw new Error(`${name} has no sidecar`);
+    return sidecar;
+  }
+
+  /** Where a workload's sidecar listens for others. */
+  inboundPort(name: string): number {
+    const port = this.inbound.get(name);
+    if (port === undefined) throw new Error(`${name} does not listen yet`);
+    return port;
+  }
+
+  /** What all sidecars have counted: a page for each. */
+  async samples(): Promise<Sample[][]> {
+    const pages = [...this.sidecars.values()].map((each) => each.admin('/stats/prometheus?filter=istio_request'));
+    return (await Promise.all(pages)).map((page) => samplesOf(page, 'istio_request'));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const parts: AsyncDisposable[] = [...this.sidecars.values(), ...this.applications.values()];
+    await Promise.all(parts.map((part) => part[Symbol.asyncDispose]()));
+    this.controlPlane?.stop();
+  }
+}
+
+/** Whether it is an address of this machine. Only Linux has more of them by itself than 127.0.0.1. */
+function isOurs(address: string): Promise<boolean> {
+  const server = createServer();
+  return new Promise((resolve) => {
+    server.once('error', () => resolve(false));
+    server.listen(0, address, () => server.close(() => resolve(true)));
+  });
+}
+
+function virtualHost(service: string) {
+  return { name: service, domains: [service], routes: [{ match: { prefix: '/' }, route: { cluster: service } }] };
+}
+
+function statsTags(): object[] {
+  const { stats_config } = parse(readFileSync(join(ROOT, STATS_TAGS), 'utf8'));
+  return stats_config.stats_tags;
+}
+
+/** Who called, as filter state has it, for requests of a named user only. */
+function accessLog() {
+  const type = 'type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog';
+  const state = 'wasm.envoy.wasm.metadata_exchange.downstream';
+  return {
+    name: 'callers',
+    filter: { header_filter: { header: { name: USER, present_match: true } } },
+    typed_config: {
+      '@type': type,
+      log_format: {
+        json_format: {
+          path: '%REQ(:PATH)%',
+          downstream_id: `%FILTER_STATE(${state}_id:PLAIN)%`,
+          downstream: `%FILTER_STATE(${state}:TYPED)%`,
+        },
+      },
+    },
+  };
+}
