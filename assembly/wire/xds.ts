@@ -56,12 +56,13 @@ export class Field {
     this.number = 0;
     let size: u64 = 0;
     if (tag >> 3 == 0 || tag > 0xffffffff) return MALFORMED;
-    if (type == LENGTH || type == VARINT) {
-      size = this.varint(type == LENGTH ? limit : min(end, at + 2 * LONGEST_HEAD));
-      if (size == BROKEN) return at + 2 * LONGEST_HEAD > end ? CUT : MALFORMED;
-      if (type == VARINT) size = 0;
-      else if (size > 0x7fffffff) return MALFORMED;
-      else this.number = <u32>(tag >> 3);
+    if (type == LENGTH) {
+      size = this.varint(limit);
+      if (size == BROKEN) return at + LONGEST_HEAD > end ? CUT : MALFORMED;
+      if (size > 0x7fffffff) return MALFORMED;
+      this.number = <u32>(tag >> 3);
+    } else if (type == VARINT) {
+      if (!this.skipVarint(end)) return at + 2 * LONGEST_HEAD > end ? CUT : MALFORMED;
     } else if (type == 1) size = 8;
     else if (type == 5) size = 4;
     else return MALFORMED;
@@ -70,7 +71,17 @@ export class Field {
     return this.position + this.size <= end ? WHOLE : CUT;
   }
 
-  /** A varint of at most 64 bits; BROKEN if it does not end before `end`. */
+  /** Goes over a varint, which may have any value; false if it does not end before `end`. */
+  private skipVarint(end: usize): bool {
+    for (let i = 0; i < 10 && this.position < end; i++) {
+      const byte = load<u8>(this.position);
+      this.position++;
+      if (byte < 0x80) return true;
+    }
+    return false;
+  }
+
+  /** A varint of at most 64 bits, less than BROKEN; BROKEN if it does not end before `end`. */
   private varint(end: usize): u64 {
     let number: u64 = 0;
     for (let shift: u64 = 0; shift < 64 && this.position < end; shift += 7) {

@@ -175,6 +175,16 @@ describe('what cannot be taken is refused by itself, named to the control plane,
     expect(discovery.names('10.0.0.1')).toEqual(['a']);
   });
 
+  test('and so are those of a response, whatever their values: -1 is ten bytes', () => {
+    const discovery = new Discovery();
+    const unknown = Buffer.from('78ffffffffffffffffff017800690102030405060708fd0601020304', 'hex');
+    const message = response({ resources: [good('a', '10.0.0.1')], nonce: 'n' });
+    discovery.istiod.pushBytes(Buffer.concat([unknown, message, unknown]));
+    expect(discovery.istiod.last).toMatchObject({ responseNonce: 'n' });
+    expect(discovery.istiod.last).not.toHaveProperty('errorDetail');
+    expect(discovery.names('10.0.0.1')).toEqual(['a']);
+  });
+
   test.each([
     ['bytes that are no response', Buffer.from('ffffffffffffffffffffffff', 'hex')],
     ['nothing', Buffer.alloc(0)],
