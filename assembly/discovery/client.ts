@@ -13,7 +13,7 @@ import { Slice, slice } from '../memory/slice';
 import * as metrics from '../metrics/metrics';
 import * as table from '../metrics/table';
 import { Writer } from '../wire/protobuf';
-import { hashOfRecord, readRecord } from '../wire/record';
+import { readRecord } from '../wire/record';
 import { faultOfText, SOUND } from '../wire/struct';
 import { newWorkload, UID, VERSION } from '../wire/workload';
 import * as xds from '../wire/xds';
@@ -150,14 +150,13 @@ function putVersions(source: Source, holdings: Holdings): void {
   }
 }
 
-/** Reads the record of a holding, if the address is still that of its workload. */
+/** Reads the record of a holding, if it is still there. */
 function canReadUid(holdings: Holdings, holding: Holding): bool {
   startOver();
   holding.address(address);
   return (
     address.size > 0 &&
-    store.find(holdings.scope(holding.scope), address, record) &&
-    hashOfRecord(record) == holding.hash() &&
+    store.findOf(holdings.scope(holding.scope), address, holding.hash(), record) &&
     readRecord(record, workload) &&
     isSayable(workload.text(UID)) &&
     isSayable(workload.text(VERSION))

@@ -108,7 +108,7 @@ function take(source: Source, holdings: Holdings): void {
     if (!problem) problem = takeIn(source, holdings, workload);
     if (problem) verdict.refuse(workload.text(UID), problem);
   } else if (field.number == REMOVED) {
-    forget(holdings, content);
+    forget(source, holdings, content);
   } else if (field.number == NONCE && content.size <= LONGEST_NONCE) {
     if (!isUtf8(content.at, content.end()) || hasControlCharacter(content.at, content.end())) return;
     memory.copy(nonceBytes, content.at, content.size);

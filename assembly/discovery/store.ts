@@ -5,7 +5,7 @@ import * as shared from '../host/shared';
 import { backTo, mark, take } from '../memory/arena';
 import { hashOf } from '../memory/hash';
 import { Slice, slice } from '../memory/slice';
-import { copyOthers, copyOwned, findRecord, hashOfRecord } from '../wire/record';
+import { ANYBODY, copyOthers, copyOwned, findRecord } from '../wire/record';
 
 /**
  * Where workloads are found by address: in shared data, which one VM fills and all read. Not under a key for each
@@ -47,11 +47,20 @@ function nameBucketOf(scope: u64, address: Slice): void {
 /** Finds the record of an address, in the arena. */
 export function find(scope: u64, address: Slice, record: Slice): bool {
   nameBucketOf(scope, address);
-  return shared.get(key, bucket) && findRecord(bucket, address, record);
+  return shared.get(key, bucket) && findRecord(bucket, address, ANYBODY, record);
 }
 
-/** Writes the record of an address in place of the one before; false if there is no room for it. */
-export function put(scope: u64, address: Slice, record: Slice): bool {
+/** Finds the record of an address and one workload, in the arena. */
+export function findOf(scope: u64, address: Slice, hash: u64, record: Slice): bool {
+  nameBucketOf(scope, address);
+  return shared.get(key, bucket) && findRecord(bucket, address, hash, record);
+}
+
+/**
+ * Writes the record that an owner made of a workload at an address, before those of others that have the address too;
+ * false if there is no room for it.
+ */
+export function put(scope: u64, address: Slice, hash: u64, owner: u8, record: Slice): bool {
   const before = mark();
   nameBucketOf(scope, address);
   shared.get(key, bucket);
@@ -60,10 +69,10 @@ export function put(scope: u64, address: Slice, record: Slice): bool {
     backTo(before);
     return false;
   }
-  const size = copyOthers(bucket, address, to);
+  memory.copy(to, record.at, record.size);
+  const size = copyOthers(bucket, address, hash, owner, to + record.size);
   const fits = size + record.size <= LARGEST_BUCKET;
   if (fits) {
-    memory.copy(to + size, record.at, record.size);
     changed.set(to, size + record.size);
     shared.set(key, changed);
   }
@@ -71,13 +80,13 @@ export function put(scope: u64, address: Slice, record: Slice): bool {
   return fits;
 }
 
-/** Removes the record of an address, if it is of the workload with this hash: another one may have the address by now. */
-export function remove(scope: u64, address: Slice, hash: u64): void {
+/** Removes the record of a workload at an address: another one that has the address stays. */
+export function remove(scope: u64, address: Slice, hash: u64, owner: u8): void {
   const before = mark();
-  if (find(scope, address, found) && hashOfRecord(found) == hash) {
+  if (findOf(scope, address, hash, found)) {
     const to = take(bucket.size);
     if (to) {
-      changed.set(to, copyOthers(bucket, address, to));
+      changed.set(to, copyOthers(bucket, address, hash, owner, to));
       shared.set(key, changed);
     }
   }

@@ -27,22 +27,23 @@ function hashOfUid(uid: Slice): u64 {
 }
 
 /**
- * Takes a workload in: it has the addresses that are named now, and no others. An address that another workload had is its
- * own from now on. 0, or why it cannot be taken in.
+ * Takes a workload in: it has the addresses that are named now, and no others. An address that another workload has is
+ * its own from now on, until it lets go of it. 0, or why it cannot be taken in.
  */
 export function takeIn(source: Source, holdings: Holdings, workload: Workload): Ascii {
   const scope = store.scopeOf(source.cluster, workload.text(NETWORK));
   const scopeNumber = holdings.scopeNumber(scope);
   if (!isScope(scopeNumber)) return 'is in one network more than this proxy tells apart';
   const hash = hashOfUid(workload.text(UID));
-  dropOthers(holdings, hash, <u8>scopeNumber, workload);
+  dropOthers(source, holdings, hash, <u8>scopeNumber, workload);
   let refusal: Ascii = 0;
   let count: u32 = 0;
   addresses.open(workload);
   while (addresses.next(address)) {
     count++;
     writeRecord(workload, address, hash, source.owner, recordBytes, record);
-    if (!store.put(scope, address, record)) refusal = 'finds no room among the workloads that this proxy knows';
+    if (!store.put(scope, address, hash, source.owner, record))
+      refusal = 'finds no room among the workloads that this proxy knows';
     else if (!hold(source, holdings, hash, <u8>scopeNumber, address)) refusal = FULL;
   }
   if (count == 0 && !hold(source, holdings, hash, <u8>scopeNumber, nowhere)) refusal = FULL;
@@ -67,12 +68,12 @@ function hold(source: Source, holdings: Holdings, hash: u64, scope: u8, at: Slic
 }
 
 /** Lets go of those addresses of a workload that it no longer names. */
-function dropOthers(holdings: Holdings, hash: u64, scope: u8, workload: Workload): void {
+function dropOthers(source: Source, holdings: Holdings, hash: u64, scope: u8, workload: Workload): void {
   let holding = holdings.find(hash);
   while (holding) {
     const next = holdings.findNext(holding);
     holding.address(held);
-    if (holding.scope != scope || !isNamed(workload)) drop(holdings, holding);
+    if (holding.scope != scope || !isNamed(workload)) drop(source, holdings, holding);
     holding = next;
   }
 }
@@ -87,19 +88,19 @@ function isNamed(workload: Workload): bool {
 }
 
 /** Lets go of an address of a workload. */
-function drop(holdings: Holdings, holding: Holding): void {
+function drop(source: Source, holdings: Holdings, holding: Holding): void {
   holding.address(held);
-  if (held.size > 0) store.remove(holdings.scope(holding.scope), held, holding.hash());
+  if (held.size > 0) store.remove(holdings.scope(holding.scope), held, holding.hash(), source.owner);
   holdings.remove(holding);
 }
 
 /** Forgets the workload with this uid; of one that nobody knows there is nothing to forget. */
-export function forget(holdings: Holdings, uid: Slice): void {
+export function forget(source: Source, holdings: Holdings, uid: Slice): void {
   const hash = hashOfUid(uid);
   let holding = holdings.find(hash);
   if (holding) metrics.count(table.DISCOVERY_REMOVALS);
   while (holding) {
-    drop(holdings, holding);
+    drop(source, holdings, holding);
     holding = holdings.find(hash);
   }
 }
@@ -112,7 +113,7 @@ export function forgetUnseen(source: Source, holdings: Holdings): void {
       const next = changetype<Holding | null>(holding.next);
       if (holding.seen != source.connection) {
         const workloads = holdings.workloads;
-        drop(holdings, holding);
+        drop(source, holdings, holding);
         if (holdings.workloads < workloads) metrics.count(table.DISCOVERY_REMOVALS);
       }
       holding = next;

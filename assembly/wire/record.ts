@@ -15,6 +15,8 @@ import { CLUSTER, KEPT_TEXTS, NAME, NAMESPACE, UID, VERSION, Workload } from './
  *              | 254 | size: u16 | bytes |       a text that is longer
  *              | 255 | size: u8 |                the first bytes of the workload's name; of a uid: CLUSTER//Pod/NAMESPACE/NAME
  *
+ * Of several records of one address the first counts: that of the workload that was told of last. The others wait behind.
+ *
  * `owner` counts up with each VM that writes here, so that it finds what one before it left. Anybody may write into shared
  * data: what is read is checked.
  */
@@ -215,11 +217,17 @@ function isOf(record: Slice, address: Slice): bool {
   );
 }
 
-/** Finds the record of an address in a bucket. */
-export function findRecord(bucket: Slice, address: Slice, record: Slice): bool {
+/** Whoever has an address, for `findRecord`. */
+export const ANYBODY: u64 = 0;
+
+/**
+ * Finds the record of an address in a bucket: that of the workload whose uid has this hash, or of ANYBODY that of the one
+ * that was told of last.
+ */
+export function findRecord(bucket: Slice, address: Slice, hash: u64, record: Slice): bool {
   record.set(bucket.at, 0);
   while (nextRecord(bucket, record)) {
-    if (isOf(record, address)) return true;
+    if (isOf(record, address) && (hash == ANYBODY || hashOfRecord(record) == hash)) return true;
   }
   return false;
 }
@@ -231,12 +239,23 @@ export function hashOfRecord(record: Slice): u64 {
 
 const each = slice(memory.data(8, 4));
 
-/** Copies all records of a bucket but that of an address to `to`; the answer is how many bytes these are. */
-export function copyOthers(bucket: Slice, address: Slice, to: usize): u32 {
+/** The most workloads that share an address and are remembered, beside the one that was told of last. */
+const MOST_BEHIND: u32 = 3;
+
+/**
+ * Copies the records of a bucket to `to`, without that of a workload at an address. Of others at the address those of this
+ * owner stay, for the time when this one is gone, but no more than MOST_BEHIND. The answer is how many bytes these are.
+ */
+export function copyOthers(bucket: Slice, address: Slice, hash: u64, owner: u8, to: usize): u32 {
   const begin = to;
+  let behind: u32 = 0;
   each.set(bucket.at, 0);
   while (nextRecord(bucket, each)) {
-    if (!isOf(each, address)) to = append(each, to);
+    if (isOf(each, address)) {
+      if (hashOfRecord(each) == hash || load<u8>(each.at, OWNER) != owner || behind == MOST_BEHIND) continue;
+      behind++;
+    }
+    to = append(each, to);
   }
   return <u32>(to - begin);
 }

@@ -32,6 +32,8 @@ const LARGEST_FIELD = WINDOW - 20;
 const MOST_NETWORKS = 64;
 /** Bytes that a new stream has for saying that there is a workload, on average. */
 const USUAL_SIZE = 160;
+/** Workloads that share an address and are remembered. */
+const MOST_HOLDERS = 4;
 const TYPES = ['deployment', 'cronjob', 'pod', 'job'];
 const text = (bytes: Uint8Array) => Buffer.from(bytes).toString();
 const isPlain = (bytes: Uint8Array) => isUtf8(bytes) && !bytes.some((byte) => byte < 0x20 || byte === 0x7f);
@@ -39,8 +41,8 @@ const isPlain = (bytes: Uint8Array) => isUtf8(bytes) && !bytes.some((byte) => by
 /** What a proxy of a network knows. */
 export class Knowledge {
   readonly workloads = new Map<string, Known>();
-  /** Who said last that an address is his: by network and address. */
-  private readonly holders = new Map<string, string>();
+  /** Whose an address is, by network and address: who was told of last first, and at most so many. */
+  private readonly holders = new Map<string, string[]>();
   private readonly networks = new Set<string>();
   /** Those that this stream named. */
   private seen = new Set<string>();
@@ -88,17 +90,26 @@ export class Knowledge {
     this.networks.add(known.network);
     this.letGo(uid, known);
     this.workloads.set(uid, known);
-    for (const address of known.addresses) this.holders.set(`${known.network}/${address}`, uid);
+    for (const address of known.addresses) {
+      const key = `${known.network}/${address}`;
+      const others = (this.holders.get(key) ?? []).filter((each) => each !== uid);
+      this.holders.set(key, [uid, ...others].slice(0, MOST_HOLDERS));
+    }
     this.seen.add(uid);
   }
 
-  /** Forgets those addresses of a workload that it does not have any more, and that nobody else has. */
+  /** Forgets those addresses of a workload that it does not have any more: others that have them stay. */
   private letGo(uid: string, now?: Known): void {
     const before = this.workloads.get(uid);
     for (const address of before?.addresses ?? []) {
       const key = `${before?.network}/${address}`;
       const stays = now?.network === before?.network && now?.addresses.has(address);
-      if (!stays && this.holders.get(key) === uid) this.holders.delete(key);
+      const holders = this.holders.get(key) ?? [];
+      if (!stays)
+        this.holders.set(
+          key,
+          holders.filter((each) => each !== uid),
+        );
     }
   }
 
@@ -121,7 +132,7 @@ export class Knowledge {
     const isLong = sizes.reduce((sum, size) => sum + size, 0) > USUAL_SIZE * sizes.length;
     const isSilent = isLong && Object.keys(versions).length === 0;
     for (const [uid, { network, addresses }] of isSilent ? [] : this.workloads) {
-      const isFound = [...addresses].some((address) => this.holders.get(`${network}/${address}`) === uid);
+      const isFound = [...addresses].some((address) => this.holders.get(`${network}/${address}`)?.includes(uid));
       if (isFound && versions[uid] === undefined) throw new Error(`a new stream does not say that there is ${uid}`);
     }
     this.seen = new Set(Object.keys(versions));
@@ -141,7 +152,7 @@ export class Knowledge {
 
   /** Who has an address in the proxy's network. */
   at(address: string): Record<string, unknown> | undefined {
-    return this.workloads.get(this.holders.get(`${this.network}/${address}`) ?? '')?.who;
+    return this.workloads.get(this.holders.get(`${this.network}/${address}`)?.[0] ?? '')?.who;
   }
 
   /** How many addresses all workloads have. */

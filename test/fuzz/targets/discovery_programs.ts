@@ -172,7 +172,8 @@ function anyWorkload(random: Random, uid: string): WorkloadFields {
   const text = () => (random.oneIn(2) ? '' : random.pick(random.oneIn(60) ? BAD_TEXTS : TEXTS));
   const usual = /^(.*)\/\/Pod\/(.*)\/(.*)$/.exec(uid);
   const addresses: (string | Uint8Array)[] = Array.from({ length: random.pick([0, 1, 1, 2, 3]) }, () =>
-    random.pick(ADDRESSES),
+    // One that many share.
+    random.oneIn(4) ? ADDRESSES[0] : random.pick(ADDRESSES),
   );
   if (random.oneIn(60)) addresses.push(random.bytes(random.pick([0, 3, 5, 15, 17])));
   if (random.oneIn(60)) while (addresses.length < random.pick([16, 17])) addresses.push(random.pick(ADDRESSES));

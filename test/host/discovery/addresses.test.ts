@@ -48,6 +48,18 @@ test('an IPv6 address that only looks like IPv4 in places is another one', () =>
   ]);
 });
 
+test('of workloads that share an address the last one is found, and those before it when it goes', () => {
+  const names = ['a', 'b', 'c', 'd', 'e'];
+  const discovery = mesh(...names.map((name) => pod(name, ['10.0.0.1'])));
+  const found: unknown[] = [];
+  for (const name of names.toReversed()) {
+    found.push(...discovery.settle().names('10.0.0.1'));
+    discovery.istiod.remove(`Kubernetes//Pod/default/${name}`);
+  }
+  expect(found, 'four of them are remembered').toEqual(['e', 'd', 'c', 'b', undefined]);
+  expect(discovery.settle().metric('discovery_addresses')).toBe(0);
+});
+
 describe('an update', () => {
   test('replaces all that was said before', () => {
     const discovery = mesh(pod('a', ['10.0.0.1'], { canonicalName: 'old', clusterId: 'east' }));
