@@ -108,7 +108,7 @@ function advance(source: Source): void {
   lease.write(source.scope, ownNonce(), second, source.owner);
   client.keepOpen(source);
   const holdings = source.holdings;
-  if (holdings && source.hasResponse && second - source.lastResponse >= SETTLED) tidy(source, holdings);
+  if (holdings && source.hasResponse && second >= source.lastResponse + SETTLED) tidy(source, holdings);
 }
 
 /** Takes the lease, if nobody has it. On the main thread at once; elsewhere somebody else may do the same at this moment. */
