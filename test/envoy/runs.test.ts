@@ -9,6 +9,7 @@ import { metadataExchange, proxy } from '../../testkit/envoy/config.ts';
 import { Envoy } from '../../testkit/envoy/process.ts';
 import { type Answering, App, ID, METADATA, send } from '../../testkit/http.ts';
 import { struct } from '../../testkit/struct.ts';
+import { customResponse } from '../support/custom_response.ts';
 import { OWN, OWN_HEADER, OWN_ID, PEER, PEER_HEADER, PEER_ID } from '../support/proxy_stand.ts';
 import { VirtualHosts } from '../support/vhds.ts';
 
@@ -190,41 +191,8 @@ describe.each(TESTED)('a request that runs the chain more than once, Envoy %s', 
   });
 
   test.each(CLIENTS)('a custom response that redirects, after %s', async (_, sent, answered, known, id) => {
-    const custom = {
-      name: 'envoy.filters.http.custom_response',
-      typed_config: {
-        '@type': `${TYPE}/envoy.extensions.filters.http.custom_response.v3.CustomResponse`,
-        custom_response_matcher: {
-          matcher_list: {
-            matchers: [
-              {
-                predicate: {
-                  single_predicate: {
-                    input: {
-                      name: '500',
-                      typed_config: { '@type': `${TYPE}/envoy.type.matcher.v3.HttpResponseStatusCodeMatchInput` },
-                    },
-                    value_match: { exact: '500' },
-                  },
-                },
-                on_match: {
-                  action: {
-                    name: 'redirect',
-                    typed_config: {
-                      '@type': `${TYPE}/envoy.extensions.http.custom_response.redirect_policy.v3.RedirectPolicy`,
-                      uri: 'http://test/end',
-                      status_code: 200,
-                    },
-                  },
-                },
-              },
-            ],
-          },
-        },
-      },
-    };
     const answer: Answering = (request) => (request.path === '/from' ? { status: 500 } : redirecting(request));
-    const filters = [custom, metadataExchange(FOUR)];
+    const filters = [customResponse, metadataExchange(FOUR)];
     const done = await exchange({ version, filters, routes: [toApp], answer }, sent);
     check(done, answered, known, id);
     expect(done.seen.map(({ headers, path }) => [path, headers.peer()])).toEqual([

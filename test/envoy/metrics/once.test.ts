@@ -7,6 +7,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { metadataExchange } from '../../../testkit/envoy/config.ts';
 import { type Answering, App, ID, METADATA, send } from '../../../testkit/http.ts';
 import { struct } from '../../../testkit/struct.ts';
+import { customResponse } from '../../support/custom_response.ts';
 import { counter, counts, EVERY, expectCounts, series, startCounting, workload } from '../../support/traffic.ts';
 import { VirtualHosts } from '../../support/vhds.ts';
 
@@ -27,41 +28,6 @@ const refusing = {
   typed_config: {
     '@type': `${TYPE}/envoy.extensions.filters.http.rbac.v3.RBAC`,
     rules: { action: 'DENY', policies: { all: { permissions: [{ any: true }], principals: [{ any: true }] } } },
-  },
-};
-
-/** Where a server answers 500 the client gets what another path answers. */
-const customResponse = {
-  name: 'envoy.filters.http.custom_response',
-  typed_config: {
-    '@type': `${TYPE}/envoy.extensions.filters.http.custom_response.v3.CustomResponse`,
-    custom_response_matcher: {
-      matcher_list: {
-        matchers: [
-          {
-            predicate: {
-              single_predicate: {
-                input: {
-                  name: '500',
-                  typed_config: { '@type': `${TYPE}/envoy.type.matcher.v3.HttpResponseStatusCodeMatchInput` },
-                },
-                value_match: { exact: '500' },
-              },
-            },
-            on_match: {
-              action: {
-                name: 'redirect',
-                typed_config: {
-                  '@type': `${TYPE}/envoy.extensions.http.custom_response.redirect_policy.v3.RedirectPolicy`,
-                  uri: 'http://test/end',
-                  status_code: 200,
-                },
-              },
-            },
-          },
-        ],
-      },
-    },
   },
 };
 
