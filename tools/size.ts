@@ -25,7 +25,7 @@ export const BUDGETS: Record<string, number> = {
   config: 7_000,
   discovery: 6_000,
   metrics: 500,
-  wire: 15_000,
+  wire: 15_500,
   host: 1_500,
   memory: 5_000,
   'texts, tables, the rest': 19_500,
