@@ -39,6 +39,8 @@ export class Connection extends Stream {
   heldServer: Place;
   open: Place;
   count: Count;
+  /** How many of the client's bytes are held. */
+  heldSize: u32;
 }
 
 /** Flags of a connection. Of each direction: its preface is still to be read, nothing is to be done any more. */
@@ -101,6 +103,7 @@ export function begin(connection: Connection, stream: Stream): void {
   connection.heldServer = changetype<Place>(at + PLACES_AT + PLACE_SIZE);
   connection.open = changetype<Place>(at + PLACES_AT + 2 * PLACE_SIZE);
   connection.count = changetype<Count>(at + COUNT_AT);
+  connection.heldSize = 0;
 }
 
 /** A connection's record is about to be taken back. */
@@ -117,8 +120,14 @@ export function onDownstreamData(connection: Connection, size: u32, isEnd: bool)
   decide(connection);
   let rest = size;
   if (connection.flags & READS_CLIENT) {
+    // The host counts what was held again each time that more comes.
+    connection.count.receivedBeside += connection.heldSize;
+    connection.heldSize = 0;
     const found = lookAt(connection, DOWNSTREAM_DATA, size, isEnd);
-    if (found == MAY_BECOME) return STOP;
+    if (found == MAY_BECOME) {
+      connection.heldSize = size;
+      return STOP;
+    }
     if (found == PREFACE) {
       rest -= HEAD_SIZE + body.size;
       connection.count.receivedBeside += HEAD_SIZE + body.size;
