@@ -147,6 +147,8 @@ export interface TcpPairOptions extends EnvoyOptions {
   /** What the client's proxy offers to speak over TLS. */
   offers?: string[];
   serve?: (wire: Wire) => void;
+  /** The port of the server behind both; unless told one that the test plays. */
+  to?: number;
 }
 
 /** A client's sidecar and a server's, of which the first knows that the second takes prefaces. */
@@ -160,13 +162,15 @@ export class TcpPair implements AsyncDisposable {
   ) {}
 
   static async start(options: TcpPairOptions = {}): Promise<TcpPair> {
-    const { certificates, offers = [PEER_EXCHANGE, 'istio'], serve, client: before, server: behind, ...how } = options;
+    const { certificates, offers = [PEER_EXCHANGE, 'istio'], serve, to } = options;
+    const { client: before, server: behind, version, workers, componentLogLevel } = options;
+    const how = { version, workers, componentLogLevel };
     const app = await TcpServer.start(serve);
     const running: AsyncDisposable[] = [app];
     try {
       const inbound: TcpProxyOptions = { direction: 'INBOUND', metadata: SERVER, id: SERVER_ID, ...how, ...behind };
       if (certificates) inbound.chains ??= (filters) => negotiatingChains(certificates, filters);
-      const server = await Envoy.start(tcpBootstrap(app.port, inbound), { name: 'server', ...inbound });
+      const server = await Envoy.start(tcpBootstrap(to ?? app.port, inbound), { name: 'server', ...inbound });
       running.unshift(server);
       const outbound: TcpProxyOptions = {
         direction: 'OUTBOUND',

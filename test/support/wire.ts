@@ -79,6 +79,16 @@ export class Wire {
     return this.received;
   }
 
+  /** Waits until what came is as it should be, and says what came. */
+  async untilIt(holds: (text: string) => boolean): Promise<Buffer> {
+    await waitFor(
+      () => holds(this.text) || this.isClosed,
+      () => `what should come; there is ${this.text.slice(-200)}`,
+    );
+    if (!holds(this.text)) throw new Error(`the connection is gone (${this.error}) after ${this.text.slice(-200)}`);
+    return this.received;
+  }
+
   /** Waits until the other side has no more to say, and says what came. */
   async untilEnd(): Promise<Buffer> {
     await waitFor(

@@ -60,10 +60,7 @@ async function knownIn(envoy: Envoy, path: string) {
 async function converse(wire: Wire, requests: string[]): Promise<void> {
   for (const [i, each] of requests.entries()) {
     await wire.send(each);
-    while (wire.text.split('HTTP/1.1 200 OK').length < i + 2) {
-      if (wire.isClosed) throw new Error(`closed after ${wire.text}`);
-      await wire.until('x'.repeat(wire.received.length + 1));
-    }
+    await wire.untilIt((text) => text.split('HTTP/1.1 200 OK').length === i + 2);
   }
 }
 

@@ -18,11 +18,7 @@ const generation = (n: number) => tcpExchange({ metadata_key: `key-${n}` });
 /** What a proxy says to this client, and what the server's answer is. */
 async function greet(wire: Wire, name: string): Promise<Said | undefined> {
   await wire.send(Buffer.concat([preface({ metadata: { NAME: name } }), Buffer.from(name)]));
-  while (!readPreface(wire.received)?.rest.toString().endsWith(name)) {
-    if (wire.isClosed) throw new Error(`closed after ${wire.text}`);
-    await wire.until('x'.repeat(wire.received.length + 1));
-  }
-  return readPreface(wire.received)?.said;
+  return readPreface(await wire.untilIt((text) => text.endsWith(`heard ${name}`)))?.said;
 }
 
 describe.each<How>(['lds', 'ecds'])('a configuration that comes by %s', (how) => {
@@ -50,16 +46,13 @@ describe.each<How>(['lds', 'ecds'])('a configuration that comes by %s', (how) =>
       expect(said).toEqual({ metadata: says(n), id: OWN_ID });
       await stand.update(generation(n + 1));
       await half.send(Buffer.concat([preface({ metadata: { NAME: `half-${n}` } }).subarray(10), Buffer.from('!')]));
-      while (!half.text.endsWith('heard !')) await half.until('x'.repeat(half.received.length + 1));
+      await half.untilIt((text) => text.endsWith('heard !'));
       expect((await greet(silent, `silent-${n}`))?.id).toBe(OWN_ID);
       wires.push(silent, half);
     }
     for (const wire of wires) {
       await wire.send('still here');
-      while (!wire.text.endsWith('heard still here')) {
-        if (wire.isClosed) throw new Error(`a connection was closed by an update: ${wire.error}`);
-        await wire.until('x'.repeat(wire.received.length + 1));
-      }
+      await wire.untilIt((text) => text.endsWith('heard still here'));
       wire.end();
       await wire.untilEnd();
     }
