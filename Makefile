@@ -168,7 +168,7 @@ envoys: ## Every Envoy that the tests run, unless ENVOY names another
 ##   INSTALL=0        installs no system packages: says which are missing, and fails
 
 # What targets need of the system. One line says what will be installed, before anything else is done.
-SYSTEM_test         := docker compose ip iptables setpriv curl openssl prometheus
+SYSTEM_test         := docker compose ip iptables setpriv curl openssl prometheus postgres redis
 SYSTEM_test-istio   := go openssl prometheus
 SYSTEM_bench        := h2load -- rust go
 SYSTEM_mesh         := openssl ip iptables setpriv
