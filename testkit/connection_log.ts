@@ -15,7 +15,7 @@ export interface Connection {
   chain: string;
   downstream: TcpPeer;
   upstream: TcpPeer;
-  /** Bytes that the TCP proxy got from the client, and sent to it: without prefaces. */
+  /** Bytes of the listener's own connection, from the client and to it: with the prefaces that came and went there. */
   received: number;
   sent: number;
   flags: string | null;

@@ -18,6 +18,11 @@ const common = protobuf.common.get('google/protobuf/any.proto');
 if (!common?.nested) throw new Error('protobufjs has no google/protobuf/any.proto');
 const Any = protobuf.Root.fromJSON({ nested: common.nested }).lookupType('google.protobuf.Any');
 
+interface AnyFields {
+  type_url: string;
+  value: Uint8Array;
+}
+
 /** Who a preface is from. */
 export interface Said {
   metadata?: object;
@@ -34,7 +39,7 @@ export function framed(body: Uint8Array, length = body.length): Buffer {
 
 /** An Any of a type, with these bytes in it. */
 export function any(value: Uint8Array, url = STRUCT_URL): Buffer {
-  return Buffer.from(Any.encode({ typeUrl: url, value } as object).finish());
+  return Buffer.from(Any.encode({ type_url: url, value } as object).finish());
 }
 
 /** A whole preface. */
@@ -50,8 +55,8 @@ export function readPreface(bytes: Buffer): { said: Said; rest: Buffer } | undef
   if (bytes.length < HEAD || bytes.readUInt32BE(0) !== MAGIC) return undefined;
   const end = HEAD + bytes.readUInt32BE(4);
   if (bytes.length < end) return undefined;
-  const { typeUrl, value } = Any.decode(bytes.subarray(HEAD, end)) as unknown as { typeUrl: string; value: Uint8Array };
-  if (typeUrl !== STRUCT_URL) throw new Error(`a preface with ${typeUrl}`);
+  const { type_url, value } = Any.decode(bytes.subarray(HEAD, end)) as unknown as AnyFields;
+  if (type_url !== STRUCT_URL) throw new Error(`a preface with ${type_url}`);
   const says = struct.read(value) as { [METADATA]?: object; [ID]?: string };
   return { said: { metadata: says[METADATA], id: says[ID] }, rest: bytes.subarray(end) };
 }

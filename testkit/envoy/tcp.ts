@@ -64,7 +64,11 @@ export function tcpListener({ name, direction, chains }: TcpListener): Json {
       name: chain.name ?? `chain-${i}`,
       filters: chain.filters,
       transport_socket: chain.transportSocket,
-      filter_chain_match: chain.protocols && { transport_protocol: 'tls', application_protocols: chain.protocols },
+      // Envoy looks at transport protocols first: a chain without a condition would not be found after one for TLS.
+      filter_chain_match:
+        looks && chain.transportSocket
+          ? { transport_protocol: 'tls', application_protocols: chain.protocols }
+          : undefined,
     })),
   };
 }

@@ -37,7 +37,8 @@ async function pour(socket: Socket, seed: number): Promise<string> {
 async function drink(socket: Socket): Promise<[number, string]> {
   const hash = createHash('sha256');
   let bytes = 0;
-  for await (const chunk of socket) {
+  // It may still send when the other side has no more to say.
+  for await (const chunk of socket.iterator({ destroyOnReturn: false })) {
     hash.update(chunk);
     bytes += chunk.length;
   }

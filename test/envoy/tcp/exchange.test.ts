@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { NOBODY } from '../../../testkit/connection_log.ts';
+import { preface } from '../../../testkit/preface.ts';
 import { Certificates, CLIENT, CLIENT_ID, metric, SERVER, SERVER_ID, TcpPair, untilMetric } from '../../support/tcp.ts';
 import { EVERY } from '../../support/traffic.ts';
 import { echo, Wire } from '../../support/wire.ts';
@@ -33,8 +34,14 @@ describe.each(EVERY)('a client’s sidecar and a server’s, Envoy %s', (_, vers
     await using pair = await TcpPair.start({ serve: echo, version });
     expect(await ask(pair)).toEqual(['question', 'heard question']);
     const logged = await pair.logged();
-    expect(logged.server).toMatchObject({ downstream: client, upstream: NOBODY, received: 8, sent: 14 });
     expect(logged.client).toMatchObject({ downstream: NOBODY, upstream: server, received: 8, sent: 14 });
+    // Envoy counts what comes to its listener, prefaces included.
+    const [asked, answered] = [
+      preface({ metadata: CLIENT, id: CLIENT_ID }),
+      preface({ metadata: SERVER, id: SERVER_ID }),
+    ];
+    const bytes = { received: 8 + asked.length, sent: 14 + answered.length };
+    expect(logged.server).toMatchObject({ downstream: client, upstream: NOBODY, ...bytes });
     for (const envoy of [pair.client, pair.server]) {
       await untilMetric(envoy, 'preface_found', 1);
       await untilMetric(envoy, 'preface_sent', 1);
