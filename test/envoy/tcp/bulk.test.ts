@@ -57,7 +57,7 @@ test('a gigabyte there and another one back arrive as they were sent', { timeout
   const answered = pour(socket, 2);
   expect(await drink(client)).toEqual([BYTES, await answered]);
   const logged = await pair.logged();
-  expect(logged.server).toMatchObject({ received: BYTES, sent: BYTES, downstream: { struct: CLIENT } });
+  expect(logged.server.downstream).toMatchObject({ struct: CLIENT });
   expect(logged.client).toMatchObject({ received: BYTES, sent: BYTES, upstream: { struct: SERVER } });
   server.close();
 });

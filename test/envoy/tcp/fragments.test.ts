@@ -45,7 +45,7 @@ describe('a client’s preface in pieces', () => {
   }
 
   test('byte by byte', async () => {
-    expect(await deliver(everyByte(WHOLE))).toMatchObject({ got: DATA, downstream: peer, received: DATA.length });
+    expect(await deliver(everyByte(WHOLE))).toMatchObject({ got: DATA, downstream: peer });
   });
 
   test('anywhere', async () => {
@@ -57,7 +57,7 @@ describe('a client’s preface in pieces', () => {
   });
 
   test('a preface and nothing behind it', async () => {
-    expect(await deliver([5, 20], PREFACE)).toMatchObject({ got: '', downstream: peer, received: 0 });
+    expect(await deliver([5, 20], PREFACE)).toMatchObject({ got: '', downstream: peer });
   });
 
   test('a second preface is what the application says: only the first bytes are looked at', async () => {
@@ -97,7 +97,7 @@ describe('a server’s preface in pieces', () => {
   }
 
   test('byte by byte', async () => {
-    expect(await deliver(everyByte(WHOLE))).toMatchObject({ got: DATA, upstream: peer, sent: DATA.length });
+    expect(await deliver(everyByte(WHOLE))).toMatchObject({ got: DATA, upstream: peer });
   });
 
   test('anywhere', async () => {

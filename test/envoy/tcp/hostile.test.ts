@@ -33,10 +33,15 @@ const REFUSED: Record<string, Buffer> = {
   'a Struct without an Any': framed(struct.write({ [KEY]: PEER })),
   'an Any of another type': framed(any(struct.write({ [KEY]: PEER }), 'type.googleapis.com/google.protobuf.Value')),
   'an Any without a type': framed(field(2, struct.write({ [KEY]: { NAME: 'x' } }))),
+  'a Struct that is no message': framed(any(Buffer.alloc(9, 0xff))),
+};
+
+/** Prefaces in which nobody is: they are taken out, as any preface. */
+const EMPTY: Record<string, Buffer> = {
   'an empty Struct': framed(any(struct.write({}))),
   'a Struct of another kind': framed(any(struct.write({ NAME: 'peer' }))),
   'metadata that is a string': framed(any(struct.write({ [KEY]: 'peer' }))),
-  'a bad Struct': framed(any(Buffer.from('0a05ffffffffff', 'hex'))),
+  'a Struct with a bad entry': framed(any(Buffer.from('0a05ffffffffff', 'hex'))),
   'an id that is a number': framed(any(struct.write({ [`${KEY}-id`]: 5 }))),
   'structs in each other': framed(any(structWith(KEY, nested(200)))),
   'a number that is none': framed(any(struct.write({ [KEY]: { a: Number.NaN } }))),
@@ -72,6 +77,14 @@ describe('what a client’s sidecar would never send', () => {
     expect(answered.toString()).toBe('goes on');
     expect(downstream).toEqual(NOBODY);
     await untilMetric(stand.envoy, 'preface_refused', before + 1);
+  });
+
+  test.each(Object.entries(EMPTY))('%s: is a preface that says nothing', async (_, bytes) => {
+    const before = await metric(stand.envoy, 'preface_found');
+    const { got, downstream } = await deliver(bytes);
+    expect(got.toString()).toBe('the end');
+    expect(downstream).toEqual(NOBODY);
+    await untilMetric(stand.envoy, 'preface_found', before + 1);
   });
 
   test.each([4097, 65536, 2 ** 31, 2 ** 32 - 1])('announces %i bytes: nothing of it is held', async (length) => {

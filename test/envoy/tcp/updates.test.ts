@@ -23,7 +23,7 @@ async function greet(wire: Wire, name: string): Promise<Said | undefined> {
 
 describe.each<How>(['lds', 'ecds'])('a configuration that comes by %s', (how) => {
   const start = (workers: number) => {
-    const bootstrap = { node: { id: OWN_ID, metadata } };
+    const bootstrap = { node: { id: OWN_ID, cluster: 'test-cluster', metadata } };
     return UpdatableTcp.start(how, generation(0), { direction: 'INBOUND', bootstrap, workers }, echo);
   };
 
