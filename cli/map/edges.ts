@@ -117,7 +117,8 @@ export function isError(labels: Sample['labels']): boolean {
 
 const isKnown = (value: string | undefined): value is string => !['', '-', 'unknown', undefined].includes(value);
 
-function peerOf(labels: Sample['labels'], side: 'source' | 'destination'): Peer {
+/** Who is at one side of a series. */
+export function peerOf(labels: Sample['labels'], side: 'source' | 'destination'): Peer {
   const { [`${side}_workload`]: workload, [`${side}_workload_namespace`]: within } = labels;
   const namespace = isKnown(within) ? within : 'unknown';
   if (isKnown(workload)) return { kind: 'workload', name: workload, namespace };
@@ -125,8 +126,8 @@ function peerOf(labels: Sample['labels'], side: 'source' | 'destination'): Peer 
   return service ? { kind: 'service', name: service, namespace } : { kind: 'unknown', name: 'unknown', namespace };
 }
 
-/** Istio writes `latest` where a workload has no revision. */
-function versionOf(labels: Sample['labels'], side: 'source' | 'destination'): string {
+/** Its version, or else its revision, for which Istio writes `latest` where a workload has none. */
+export function versionOf(labels: Sample['labels'], side: 'source' | 'destination'): string {
   const [version, revision] = [labels[`${side}_version`], labels[`${side}_canonical_revision`]];
   if (isKnown(version)) return version;
   return isKnown(revision) && revision !== 'latest' ? revision : '';
