@@ -16,14 +16,14 @@ export function naming({ edges }: ServiceMap): (peer: Peer) => string {
 }
 
 /** How many requests: `12.3/s`, or a plain number where no time was looked at; `-` of TCP. */
-export function requestsOf({ rate, requests, connections }: Edge): string {
+export function requestsOf({ rate, requests, connections }: Pick<Edge, 'rate' | 'requests' | 'connections'>): string {
   if (connections) return '-';
   if (rate === null) return String(Math.round(requests));
   return rate === 0 ? '0/s' : `${rate.toFixed(rate < 0.095 ? 3 : 1)}/s`;
 }
 
 /** Which part of the requests failed: `0%`, `2.5%`; `-` if there were none. */
-export function errorsOf({ requests, errors }: Edge): string {
+export function errorsOf({ requests, errors }: Pick<Edge, 'requests' | 'errors'>): string {
   if (requests <= 0) return '-';
   const percent = (errors / requests) * 100;
   if (percent > 0 && percent < 0.1) return '<0.1%';

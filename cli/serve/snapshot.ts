@@ -77,8 +77,8 @@ export interface Saying {
   in: 'requests' | 'responses';
   /** The header that has the Struct, and how many bytes it has; null if there is none. */
   header: { name: string; size: number } | null;
-  /** Each field of the Struct by its path, such as `LABELS.app`, in the order of the wire. */
-  fields: [path: string, value: string][];
+  /** Each field of the Struct by the keys that lead to it, such as LABELS and app, in the order of the wire. */
+  fields: [path: string[], value: string][];
   /** Other headers that tell: the id, and baggage. */
   others: [name: string, value: string][];
   /** What the module complained of. */

@@ -119,13 +119,13 @@ function contentOf(header: string): Record<string, unknown> | undefined {
   }
 }
 
-/** Each value by its path. */
-function* fieldsOf(value: unknown, path = ''): Generator<[string, string]> {
+/** Each value by the keys that lead to it. */
+function* fieldsOf(value: unknown, path: string[] = []): Generator<[string[], string]> {
   if (value === null || typeof value !== 'object') {
     yield [path, typeof value === 'string' ? value : JSON.stringify(value)];
     return;
   }
   const entries = Object.entries(value);
   if (entries.length === 0) yield [path, Array.isArray(value) ? '[]' : '{}'];
-  for (const [key, each] of entries) yield* fieldsOf(each, path === '' ? key : `${path}.${key}`);
+  for (const [key, each] of entries) yield* fieldsOf(each, [...path, key]);
 }

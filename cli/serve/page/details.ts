@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+import { visible } from '../../visible.ts';
+import type { EdgeView, NodeDetails, NodeView, Numbers, Saying, Snapshot, Told } from '../snapshot.ts';
+import { chart, type Line } from './charts.ts';
+import { byId, h } from './dom.ts';
+import { picture } from './icons.ts';
+import { linkTo, type Selection } from './selection.ts';
+import { backOf, clock, failedOf, nameOf, p99Of, rateOf, sentenceOf, stateOf, thereOf } from './words.ts';
+
+/** What is open: a node with what it says of itself, or an edge with its numbers over the last minutes. */
+
+export class DetailsView {
+  private readonly place = byId('details');
+  private readonly legend = byId('legend');
+  /** What is shown, as text: only what is another one is drawn again, so that one can read and mark it. */
+  private shown = '';
+  private asked = 0;
+
+  async update(snapshot: Snapshot, selection: Selection | undefined): Promise<void> {
+    this.legend.hidden = selection !== undefined;
+    this.place.hidden = selection === undefined;
+    if (!selection) {
+      this.shown = '';
+      return;
+    }
+    const { kind, id } = selection;
+    const asked = ++this.asked;
+    const answer = await fetch(`${kind === 'node' ? 'node' : 'history'}?id=${encodeURIComponent(id)}`)
+      .then((response) => response.json())
+      .catch(() => undefined);
+    // Meanwhile something else may have been opened.
+    if (asked !== this.asked) return;
+    const found = (kind === 'node' ? snapshot.nodes : snapshot.edges).find((each) => each.id === id);
+    const content = JSON.stringify([found, kind === 'node' ? withoutTimes(answer) : answer]);
+    if (content === this.shown) return;
+    this.shown = content;
+    const parts = !found
+      ? [h('h2', {}, 'Nobody of this name'), h('p', {}, 'Nobody has told of it for some minutes.')]
+      : kind === 'node'
+        ? nodeParts(found as NodeView, snapshot, answer)
+        : edgeParts(found as EdgeView, snapshot, answer ?? []);
+    const scroll = this.place.scrollTop;
+    this.place.replaceChildren(closing(), ...parts);
+    this.place.scrollTop = scroll;
+  }
+}
+
+/** When it was asked is another time each time. */
+function withoutTimes(details: NodeDetails | undefined): unknown {
+  return details && { ...details, told: details.told.map((each) => ({ ...each, at: 0 })) };
+}
+
+const closing = () => h('a', { href: '#', class: 'close', 'aria-label': 'Close' }, '×');
+
+function nodeParts(node: NodeView, snapshot: Snapshot, details: NodeDetails | undefined): Node[] {
+  const title = h('h2', {}, picture(node.state), nameOf(node, snapshot));
+  const state = h('p', { class: `words ${node.state}` }, stateOf(node));
+  const remarks = node.remarks.map((remark) => h('p', { class: 'remark' }, visible(remark)));
+  const told = details?.told ?? [];
+  return [
+    title,
+    state,
+    ...remarks,
+    ...(told.length > 0 ? told.flatMap(toldParts) : silentParts(node)),
+    ...labelParts(node, details?.labels ?? [], told.length > 0),
+    ...neighbours(node, snapshot),
+  ];
+}
+
+/** What one sidecar says of itself. */
+function toldParts({ address, at, nodeId, sayings, problem }: Told): Node[] {
+  const parts: Node[] = [h('h3', {}, 'What its sidecar tells each peer')];
+  if (problem && sayings.length > 0) {
+    parts.push(h('p', { class: 'remark' }, `It does not answer now (${visible(problem)}): as it was at ${clock(at)}.`));
+  } else if (problem) {
+    parts.push(h('p', { class: 'remark' }, visible(problem)));
+  }
+  for (const { saying, where } of together(sayings)) parts.push(...sayingParts(saying, where));
+  if (sayings.length > 0) {
+    const source = 'Made by the module itself, from the node and the filter’s configuration in its admin page';
+    parts.push(h('p', { class: 'source' }, `${source} ${address}/config_dump. The node is ${visible(nodeId)}.`));
+  }
+  return parts;
+}
+
+/** What is said in requests and in responses is mostly the same. */
+function together(sayings: Saying[]): { saying: Saying; where: string }[] {
+  const found = new Map<string, { saying: Saying; where: string }>();
+  const words = { requests: 'requests to servers', responses: 'responses to clients' };
+  for (const saying of sayings) {
+    const key = JSON.stringify({ ...saying, in: '' });
+    const before = found.get(key);
+    found.set(key, { saying, where: before ? `${before.where} and ${words[saying.in]}` : words[saying.in] });
+  }
+  return [...found.values()];
+}
+
+function sayingParts({ header, fields, others, warnings }: Saying, where: string): Node[] {
+  const parts: Node[] = [];
+  if (header) {
+    const what = h('p', { class: 'source' }, 'The Struct in ', h('code', {}, visible(header.name)));
+    what.append(`, ${header.size} bytes, in ${where}:`);
+    parts.push(what, struct(fields));
+  } else parts.push(h('p', { class: 'remark' }, `No metadata header in ${where}.`));
+  if (others.length > 0) parts.push(h('p', { class: 'source' }, 'Beside it:'), pairs(others, 'Other headers'));
+  for (const warning of warnings) parts.push(h('p', { class: 'remark' }, visible(warning)));
+  return parts;
+}
+
+/** A Struct field by field: what lies inside of a field stands below it. */
+function struct(fields: Saying['fields']): HTMLElement {
+  const lines: HTMLElement[] = [];
+  let group = '';
+  for (const [path, value] of fields) {
+    const [key, ...outer] = path.toReversed();
+    const name = outer.toReversed().join('.');
+    if (name !== group && name !== '') {
+      lines.push(h('tr', { class: 'group' }, h('th', { colspan: 2, scope: 'colgroup' }, visible(name))));
+    }
+    group = name;
+    lines.push(row(key, value, name === '' ? '' : 'inner'));
+  }
+  return listed(lines, 'What its sidecar tells each peer, field by field');
+}
+
+function silentParts({ kind, sidecars }: NodeView): Node[] {
+  if (sidecars > 0) return [h('p', { class: 'source' }, 'Its sidecar is being asked …')];
+  const words = {
+    workload:
+      'No sidecar of it is among those that this page asks: nobody has exchanged anything here. Others know it by its ' +
+      'address or by its endpoint, from a control plane, or it told them itself.',
+    service: 'Nobody has said which workload this is: only the name of the service is known that was called.',
+    unknown: 'Whoever this is did not say who they are, and no control plane knew their address. It may be several.',
+  };
+  return [h('p', {}, words[kind])];
+}
+
+/** What the metrics of others say of it. */
+function labelParts({ kind }: NodeView, labels: [string, string][], hasTold: boolean): Node[] {
+  const known = labels.filter(([, value]) => value !== '' && value !== 'unknown' && value !== '-');
+  if (kind === 'unknown' || known.length === 0) return [];
+  const list = pairs(known, 'Labels');
+  const source = h('p', { class: 'source' }, 'From the labels of their metrics:');
+  // Where it speaks for itself that comes second.
+  if (!hasTold) return [h('h3', {}, 'What others’ metrics say of it'), source, list];
+  return [h('details', {}, h('summary', {}, 'What others’ metrics say of it'), list)];
+}
+
+function neighbours({ id }: NodeView, snapshot: Snapshot): Node[] {
+  const list = (edges: EdgeView[], end: 'source' | 'destination') =>
+    edges.map((edge) => {
+      const other = snapshot.nodes.find((node) => node.id === edge[end]);
+      const link = h('a', { href: linkTo('edge', edge.id) }, other ? nameOf(other, snapshot) : '?');
+      return h('li', {}, link, ` ${sentenceOf(edge)}`);
+    });
+  const callers = snapshot.edges.filter(({ destination }) => destination === id);
+  const called = snapshot.edges.filter(({ source }) => source === id);
+  return [
+    ...(callers.length > 0 ? [h('h3', {}, 'Who calls it'), h('ul', {}, ...list(callers, 'source'))] : []),
+    ...(called.length > 0 ? [h('h3', {}, 'Whom it calls'), h('ul', {}, ...list(called, 'destination'))] : []),
+  ];
+}
+
+const CHARTS: Line[] = [
+  { what: 'requests a second', of: ({ rate }) => rate, words: rateOf },
+  { what: 'failed', of: ({ errors }) => errors, words: failedOf, isBad: true },
+  { what: '99 of 100 within', of: ({ p99 }) => p99, words: p99Of },
+];
+const TCP_CHARTS: Line[] = [
+  {
+    what: 'connections open',
+    of: ({ connections }) => connections?.open ?? 0,
+    words: ({ connections }) => String(connections?.open ?? 0),
+  },
+  { what: 'bytes to the server', of: ({ connections }) => connections?.received ?? 0, words: thereOf },
+  { what: 'bytes back', of: ({ connections }) => connections?.sent ?? 0, words: backOf },
+];
+
+function edgeParts(edge: EdgeView, snapshot: Snapshot, moments: Numbers[]): Node[] {
+  const nodeLink = (id: string) => {
+    const node = snapshot.nodes.find((each) => each.id === id);
+    return h('a', { href: linkTo('node', id) }, node ? nameOf(node, snapshot) : '?');
+  };
+  const title = h('h2', {}, nodeLink(edge.source), ' → ', nodeLink(edge.destination));
+  const words = h('p', { class: 'words' }, sentenceOf(edge));
+  const charts = edge.protocol === 'tcp' ? TCP_CHARTS : CHARTS;
+  const [caller, called] = [edge.source, edge.destination].map((id) => nodeLink(id).textContent);
+  const told = { source: `${caller}’s sidecar`, destination: `${called}’s sidecar`, waypoint: 'a waypoint' };
+  const who = (reporter: string) => told[reporter as keyof typeof told] ?? visible(reporter);
+  const others = edge.seenBy.filter((each) => each !== edge.reporter).map(who);
+  const also = others.length > 0 ? `; ${others.join(' and ')} counts the same requests, too` : '';
+  const from = snapshot.source === 'prometheus' ? 'Prometheus, as counted by' : 'the metrics page of';
+  return [
+    title,
+    words,
+    ...charts.map((line) => chart(moments, line)),
+    ...totals(edge),
+    h(
+      'p',
+      { class: 'source' },
+      `Each of the ${snapshot.seconds} s before it. From ${from} ${who(edge.reporter)}${also}.`,
+    ),
+  ];
+}
+
+function totals({ total, protocol }: EdgeView): Node[] {
+  if (!total) return [];
+  const { requests, errors, connections } = total;
+  const rows: [string, string][] = connections
+    ? [['connections opened', String(connections.opened)]]
+    : [
+        [`${protocol} requests`, String(requests)],
+        ['failed', String(errors)],
+      ];
+  return [h('p', { class: 'source' }, 'Since the proxies started:'), pairs(rows, 'Since the proxies started')];
+}
+
+/** Names and values, as text. */
+function pairs(rows: [string, string][], caption: string): HTMLElement {
+  return listed(
+    rows.map(([name, value]) => row(name, value)),
+    caption,
+  );
+}
+
+function row(name: string, value: string, kind = ''): HTMLElement {
+  return h('tr', { class: kind }, h('th', { scope: 'row' }, visible(name)), h('td', {}, visible(value)));
+}
+
+function listed(lines: HTMLElement[], caption: string): HTMLElement {
+  return h('table', { class: 'pairs' }, h('caption', { class: 'for-readers' }, caption), h('tbody', {}, ...lines));
+}
