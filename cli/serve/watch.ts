@@ -24,8 +24,9 @@ export interface WatchOptions {
 const TICK = { envoys: 1_000, prometheus: 5_000 };
 /** How many labels of others are shown of a node, at the most. */
 const MOST_LABELS = 40;
-/** How many sidecars of one workload are asked what they say. */
+/** How many sidecars of one workload are asked what they say, and how old an answer may be. */
 const MOST_TOLD = 5;
+const TOLD_MILLISECONDS = 10_000;
 
 /** What is counted, however it was asked. */
 interface Counted {
@@ -214,12 +215,12 @@ export class Watch {
 
   /** Asks a sidecar what it says of itself; if it does not answer, what it said before is left. */
   private async learn(sidecar: Sidecar): Promise<void> {
-    try {
-      sidecar.told = await toldBy(sidecar.address);
-    } catch (error) {
-      const problem = reasonOf(error);
-      const nothing: Told = { address: sidecar.address, at: Date.now(), nodeId: '', sayings: [], problem };
-      sidecar.told = sidecar.told ? { ...sidecar.told, problem } : nothing;
+    const { address, silent, told } = sidecar;
+    const nothing: Told = { address, at: Date.now(), nodeId: '', sayings: [], problem: null };
+    if (silent) {
+      sidecar.told = { ...(told ?? nothing), problem: silent.reason };
+    } else if (!told || told.problem || Date.now() - told.at > TOLD_MILLISECONDS) {
+      sidecar.told = await toldBy(address).catch((error) => ({ ...(told ?? nothing), problem: reasonOf(error) }));
     }
   }
 

@@ -14,22 +14,27 @@ export class DetailsView {
   private readonly legend = byId('legend');
   /** What is shown, as text: only what is another one is drawn again, so that one can read and mark it. */
   private shown = '';
-  private asked = 0;
+  /** What is being asked for. */
+  private asked: string | undefined;
 
   async update(snapshot: Snapshot, selection: Selection | undefined): Promise<void> {
     this.legend.hidden = selection !== undefined;
     this.place.hidden = selection === undefined;
     if (!selection) {
       this.shown = '';
+      this.asked = undefined;
       return;
     }
     const { kind, id } = selection;
-    const asked = ++this.asked;
-    const answer = await fetch(`${kind === 'node' ? 'node' : 'history'}?id=${encodeURIComponent(id)}`)
+    const asked = `${kind === 'node' ? 'node' : 'history'}?id=${encodeURIComponent(id)}`;
+    if (asked === this.asked) return;
+    this.asked = asked;
+    const answer = await fetch(asked)
       .then((response) => response.json())
       .catch(() => undefined);
     // Meanwhile something else may have been opened.
     if (asked !== this.asked) return;
+    this.asked = undefined;
     const found = (kind === 'node' ? snapshot.nodes : snapshot.edges).find((each) => each.id === id);
     const content = JSON.stringify([found, kind === 'node' ? withoutTimes(answer) : answer]);
     if (content === this.shown) return;
