@@ -13,7 +13,7 @@ import { edgeId, nodeId } from './names.ts';
 export const COUNTED: string[] = [REQUESTS, TCP.opened, TCP.received, TCP.sent];
 
 /** How long a known peer is not heard of, at least, before it counts as lost. */
-const QUIET_MILLISECONDS = 2_500;
+const QUIET_MILLISECONDS = 2_000;
 /** How many requests the other side, or an unknown peer, must have had meanwhile: some are always under way. */
 const LEAST_MEANWHILE = 3;
 /** How old what was seen may be. */
@@ -59,7 +59,9 @@ export class Exchange {
       for (const edge of mapOf(of(grown), 1, { ...options, standing: of(standing) }).edges) this.add(now, side, edge);
     }
     for (const [key, story] of this.stories) {
-      if (silent.has(story.observer)) this.touch(now, key, story);
+      if (silent.has(story.observer)) story.lastAt = now;
+      // Not before both sides are counted.
+      if (story.lastAt === now) story.otherAtLast = this.otherOf(key, story)?.total ?? 0;
       if (now - story.lastAt > MOST_AGE) this.stories.delete(key);
     }
   }
@@ -81,12 +83,7 @@ export class Exchange {
     if (now - story.lastAt > PAUSE_MILLISECONDS) [story.runAt, story.runTotal] = [now, 0];
     story.total += traffic;
     story.runTotal += traffic;
-    this.touch(now, key, story);
-  }
-
-  private touch(now: number, key: string, story: Story): void {
     story.lastAt = now;
-    story.otherAtLast = this.otherOf(key, story)?.total ?? 0;
   }
 
   private otherOf(key: string, { side }: Story): Story | undefined {

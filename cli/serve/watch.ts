@@ -261,7 +261,8 @@ function viewOf(id: string, edge: Edge, now: Numbers, total: Edge | undefined): 
 function viewOfNode(id: string, { kind, name, namespace, version = '' }: Peer, sidecars: Sidecar[]): NodeView {
   const silent = sidecars.filter((sidecar) => sidecar.silent);
   const remarks = silent.map(({ address, silent }) => {
-    return `Its sidecar at ${address} does not answer since ${timeOf(silent?.since ?? 0)}: ${silent?.reason}`;
+    const { since = 0, reason = '' } = silent ?? {};
+    return `Its sidecar at ${address} has not answered since ${timeOf(since)} (${reason}).`;
   });
   const known = sidecars.length === 0 ? 'unwatched' : silent.length > 0 ? 'silent' : 'exchanging';
   return {

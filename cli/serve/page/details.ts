@@ -9,19 +9,26 @@ import { backOf, clock, failedOf, nameOf, p99Of, rateOf, sentenceOf, stateOf, th
 
 /** What is open: a node with what it says of itself, or an edge with its numbers over the last minutes. */
 
+/** A part of what is shown: it is made again only if what it is about is another thing than before. */
+interface Part {
+  of: unknown;
+  make: () => Node[];
+}
+
 export class DetailsView {
   private readonly place = byId('details');
   private readonly legend = byId('legend');
-  /** What is shown, as text: only what is another one is drawn again, so that one can read and mark it. */
-  private shown = '';
+  private open: string | undefined;
   /** What is being asked for. */
   private asked: string | undefined;
+  /** What each part is about, as text: what has not changed can be read and marked in peace. */
+  private shown: string[] = [];
 
   async update(snapshot: Snapshot, selection: Selection | undefined): Promise<void> {
     this.legend.hidden = selection !== undefined;
     this.place.hidden = selection === undefined;
     if (!selection) {
-      this.shown = '';
+      this.open = undefined;
       this.asked = undefined;
       return;
     }
@@ -35,40 +42,52 @@ export class DetailsView {
     // Meanwhile something else may have been opened.
     if (asked !== this.asked) return;
     this.asked = undefined;
-    const found = (kind === 'node' ? snapshot.nodes : snapshot.edges).find((each) => each.id === id);
-    const content = JSON.stringify([found, kind === 'node' ? withoutTimes(answer) : answer]);
-    if (content === this.shown) return;
-    this.shown = content;
-    const parts = !found
-      ? [h('h2', {}, 'Nobody of this name'), h('p', {}, 'Nobody has told of it for some minutes.')]
-      : kind === 'node'
-        ? nodeParts(found as NodeView, snapshot, answer)
-        : edgeParts(found as EdgeView, snapshot, answer ?? []);
-    const scroll = this.place.scrollTop;
-    this.place.replaceChildren(closing(), ...parts);
-    this.place.scrollTop = scroll;
+    this.show(asked, kind === 'node' ? nodeParts(id, snapshot, answer) : edgeParts(id, snapshot, answer ?? []));
+  }
+
+  private show(what: string, parts: Part[]): void {
+    if (this.open !== what || parts.length !== this.shown.length) {
+      this.open = what;
+      this.shown = parts.map(() => '');
+      this.place.replaceChildren(closing(), ...parts.map(() => h('div')));
+      this.place.scrollTop = 0;
+    }
+    for (const [i, { of, make }] of parts.entries()) {
+      const text = JSON.stringify(of);
+      if (this.shown[i] === text) continue;
+      this.shown[i] = text;
+      // The first one is the link that closes.
+      this.place.children[i + 1].replaceChildren(...make());
+    }
   }
 }
 
-/** When it was asked is another time each time. */
-function withoutTimes(details: NodeDetails | undefined): unknown {
-  return details && { ...details, told: details.told.map((each) => ({ ...each, at: 0 })) };
-}
+const NOBODY: Part = {
+  of: 'nobody',
+  make: () => [h('h2', {}, 'Nobody of this name'), h('p', {}, 'Nobody has told of it for some minutes.')],
+};
 
 const closing = () => h('a', { href: '#', class: 'close', 'aria-label': 'Close' }, '×');
 
-function nodeParts(node: NodeView, snapshot: Snapshot, details: NodeDetails | undefined): Node[] {
-  const title = h('h2', {}, picture(node.state), nameOf(node, snapshot));
-  const state = h('p', { class: `words ${node.state}` }, stateOf(node));
-  const remarks = node.remarks.map((remark) => h('p', { class: 'remark' }, visible(remark)));
-  const told = details?.told ?? [];
+function nodeParts(id: string, snapshot: Snapshot, details: NodeDetails | undefined): Part[] {
+  const node = snapshot.nodes.find((each) => each.id === id);
+  if (!node) return [NOBODY];
+  const { told = [], labels = [] } = details ?? {};
+  const head = () => [
+    h('h2', {}, picture(node.state), nameOf(node, snapshot)),
+    h('p', { class: `words ${node.state}` }, stateOf(node)),
+    ...node.remarks.map((remark) => h('p', { class: 'remark' }, visible(remark))),
+  ];
+  const near = snapshot.edges.filter(({ source, destination }) => source === id || destination === id);
   return [
-    title,
-    state,
-    ...remarks,
-    ...(told.length > 0 ? told.flatMap(toldParts) : silentParts(node)),
-    ...labelParts(node, details?.labels ?? [], told.length > 0),
-    ...neighbours(node, snapshot),
+    { of: node, make: head },
+    // When it was asked is another time each time.
+    {
+      of: [node.sidecars, told.map(({ at, ...rest }) => (rest.problem ? { at, ...rest } : rest))],
+      make: () => (told.length > 0 ? told.flatMap(toldParts) : silentParts(node)),
+    },
+    { of: labels, make: () => labelParts(node, labels, told.length > 0) },
+    { of: near.map((edge) => edge.id), make: () => neighbours(node, snapshot) },
   ];
 }
 
@@ -76,7 +95,7 @@ function nodeParts(node: NodeView, snapshot: Snapshot, details: NodeDetails | un
 function toldParts({ address, at, nodeId, sayings, problem }: Told): Node[] {
   const parts: Node[] = [h('h3', {}, 'What its sidecar tells each peer')];
   if (problem && sayings.length > 0) {
-    parts.push(h('p', { class: 'remark' }, `It does not answer now (${visible(problem)}): as it was at ${clock(at)}.`));
+    parts.push(h('p', { class: 'remark' }, `It does not answer now. This is what it said at ${clock(at)}.`));
   } else if (problem) {
     parts.push(h('p', { class: 'remark' }, visible(problem)));
   }
@@ -151,12 +170,13 @@ function labelParts({ kind }: NodeView, labels: [string, string][], hasTold: boo
   return [h('details', {}, h('summary', {}, 'What others’ metrics say of it'), list)];
 }
 
+/** Links to its edges. */
 function neighbours({ id }: NodeView, snapshot: Snapshot): Node[] {
   const list = (edges: EdgeView[], end: 'source' | 'destination') =>
     edges.map((edge) => {
       const other = snapshot.nodes.find((node) => node.id === edge[end]);
       const link = h('a', { href: linkTo('edge', edge.id) }, other ? nameOf(other, snapshot) : '?');
-      return h('li', {}, link, ` ${sentenceOf(edge)}`);
+      return h('li', {}, link, ` by ${visible(edge.protocol)}`);
     });
   const callers = snapshot.edges.filter(({ destination }) => destination === id);
   const called = snapshot.edges.filter(({ source }) => source === id);
@@ -181,30 +201,27 @@ const TCP_CHARTS: Line[] = [
   { what: 'bytes back', of: ({ connections }) => connections?.sent ?? 0, words: backOf },
 ];
 
-function edgeParts(edge: EdgeView, snapshot: Snapshot, moments: Numbers[]): Node[] {
-  const nodeLink = (id: string) => {
-    const node = snapshot.nodes.find((each) => each.id === id);
-    return h('a', { href: linkTo('node', id) }, node ? nameOf(node, snapshot) : '?');
+function edgeParts(id: string, snapshot: Snapshot, moments: Numbers[]): Part[] {
+  const edge = snapshot.edges.find((each) => each.id === id);
+  if (!edge) return [NOBODY];
+  const nodeLink = (node: string) => {
+    const found = snapshot.nodes.find((each) => each.id === node);
+    return h('a', { href: linkTo('node', node) }, found ? nameOf(found, snapshot) : '?');
   };
-  const title = h('h2', {}, nodeLink(edge.source), ' → ', nodeLink(edge.destination));
-  const words = h('p', { class: 'words' }, sentenceOf(edge));
-  const charts = edge.protocol === 'tcp' ? TCP_CHARTS : CHARTS;
-  const [caller, called] = [edge.source, edge.destination].map((id) => nodeLink(id).textContent);
+  const [caller, called] = [edge.source, edge.destination].map((node) => nodeLink(node).textContent);
   const told = { source: `${caller}’s sidecar`, destination: `${called}’s sidecar`, waypoint: 'a waypoint' };
   const who = (reporter: string) => told[reporter as keyof typeof told] ?? visible(reporter);
   const others = edge.seenBy.filter((each) => each !== edge.reporter).map(who);
-  const also = others.length > 0 ? `; ${others.join(' and ')} counts the same requests, too` : '';
+  const also = others.length > 0 ? `; ${others.join(' and ')} counts the same, too` : '';
   const from = snapshot.source === 'prometheus' ? 'Prometheus, as counted by' : 'the metrics page of';
+  const source = `Each of the ${snapshot.seconds} s before it. From ${from} ${who(edge.reporter)}${also}.`;
+  const charts = edge.protocol === 'tcp' ? TCP_CHARTS : CHARTS;
   return [
-    title,
-    words,
-    ...charts.map((line) => chart(moments, line)),
-    ...totals(edge),
-    h(
-      'p',
-      { class: 'source' },
-      `Each of the ${snapshot.seconds} s before it. From ${from} ${who(edge.reporter)}${also}.`,
-    ),
+    { of: [caller, called], make: () => [h('h2', {}, nodeLink(edge.source), ' → ', nodeLink(edge.destination))] },
+    { of: sentenceOf(edge), make: () => [h('p', { class: 'words' }, sentenceOf(edge))] },
+    ...charts.map((line): Part => ({ of: moments, make: () => [chart(moments, line)] })),
+    { of: edge.total, make: () => totals(edge) },
+    { of: source, make: () => [h('p', { class: 'source' }, source)] },
   ];
 }
 
