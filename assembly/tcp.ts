@@ -209,13 +209,15 @@ function lookAt(connection: Connection, data: i32, size: u32, isEnd: bool): u32 
   }
   if (data == DOWNSTREAM_DATA) heldClients.remove(connection.heldClient);
   else heldServers.remove(connection.heldServer);
-  if (found == PREFACE && host.cut(data, HEAD_SIZE + body.size)) {
+  const own = data == DOWNSTREAM_DATA ? TO_SERVER : TO_CLIENT;
+  // What another filter of ours in the chain put there is not the peer's, which that filter has read.
+  if (found == PREFACE && !(sentSoFar() & own) && host.cut(data, HEAD_SIZE + body.size)) {
     metrics.count(table.PREFACE_FOUND);
     settle(connection, data);
     if (data == DOWNSTREAM_DATA && connection.flags & ANSWERS) connection.flags |= TELLS_CLIENT;
     return PREFACE;
   }
-  if (size > 0) metrics.count(table.PREFACE_NOT_FOUND);
+  if (found == MAY_BECOME && size > 0) metrics.count(table.PREFACE_NOT_FOUND);
   missed(connection, data);
   return NO_PREFACE;
 }
@@ -236,7 +238,10 @@ function missed(connection: Connection, data: i32): void {
 /** What the first bytes of a direction are, of which there are `size`. Nothing is held for what is refused. */
 function recognize(connection: Connection, data: i32, size: u32): u32 {
   if (size == 0) return MAY_BECOME;
-  if (!host.first(data, min(size, HEAD_SIZE), bytes) || !mayBegin(bytes.at, bytes.size)) return NO_PREFACE;
+  if (!host.first(data, min(size, HEAD_SIZE), bytes) || !mayBegin(bytes.at, bytes.size)) {
+    metrics.count(table.PREFACE_NOT_FOUND);
+    return NO_PREFACE;
+  }
   if (size < HEAD_SIZE) return MAY_BECOME;
   const wanted = bodySize(bytes.at);
   if (wanted == 0 || wanted > connection.config.maxHeaderSize) return refuse();
@@ -276,13 +281,18 @@ function learn(connection: Connection, side: Side, list: Method | null): void {
 
 /** Puts our preface in front of a direction's bytes, unless another filter of ours in the chain has done so. */
 function tell(connection: Connection, data: i32, to: u8): bool {
-  const told: u8 = properties.get(CONNECTION_PREFACES, noted) && noted.size == 1 ? load<u8>(noted.at) : NOTED;
-  if (told & to || !host.prepend(data, connection.identity.preface)) return false;
-  store<u8>(note, told | to);
+  const sent = sentSoFar();
+  if (sent & to || !host.prepend(data, connection.identity.preface)) return false;
+  store<u8>(note, NOTED | sent | to);
   noted.set(note, 1);
   properties.set(CONNECTION_PREFACES, noted);
   metrics.count(table.PREFACE_SENT);
   return true;
+}
+
+/** Where prefaces of ours went already, by whichever filter of the chain. */
+function sentSoFar(): u8 {
+  return properties.get(CONNECTION_PREFACES, noted) && noted.size == 1 ? load<u8>(noted.at) : 0;
 }
 
 /** A connection has ended, and will be deleted. */
