@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ROOT } from '../../testkit/envoy/binary.ts';
+import { ROOT, testedVersions } from '../../testkit/envoy/binary.ts';
 import { shippedIdentity } from '../../testkit/envoy/shipped.ts';
 import { ID, METADATA } from '../../testkit/http.ts';
 import { struct } from '../../testkit/struct.ts';
@@ -85,9 +85,11 @@ describe('with Lua switched on', () => {
 });
 
 test('where Lua is not switched on, the bridge’s route answers 500, as its comment says', async () => {
-  await using stand = await Stand.start({});
+  // The version before the newest is the one that Envoy Gateway 1.9 starts by itself.
+  await using stand = await Stand.start({}, testedVersions().at(-2));
   stand.apply('policy', pushedPolicy());
   await stand.untilAnswer('the gateway serves', '/ready', isServed);
+  expect(await stand.logged('/ready')).toMatchObject({ server: REVIEWS.metadata.WORKLOAD_NAME });
   stand.apply('bridge', [...resourcesOf('bridge.yaml'), script]);
   await stand.untilAnswer('the route is refused', '/refused', (answer) => answer.startsWith('HTTP/1.1 500'));
 });

@@ -4,7 +4,7 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writ
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseAllDocuments, stringify } from 'yaml';
-import { envoyBinary, pinnedVersion, ROOT } from '../../testkit/envoy/binary.ts';
+import { envoyBinary, ROOT } from '../../testkit/envoy/binary.ts';
 import { Envoy, localPort } from '../../testkit/envoy/process.ts';
 import { shipped } from '../../testkit/envoy/shipped.ts';
 import { Daemon, program, type Result, run } from '../istio/programs.ts';
@@ -19,6 +19,8 @@ const PORT = 8080;
 const REGISTRY = '127.0.0.1:5000';
 const SERVICE = 9080;
 const NAMESPACE = 'envoy-gateway-system';
+/** Envoy Gateway downloads no Envoy where it has one of the version that it was told. What it has is ours. */
+const ENVOY_VERSION = '1.0.0';
 
 // biome-ignore lint/suspicious/noExplicitAny: Envoy Gateway checks its resources
 export type Resource = Record<string, any>;
@@ -41,12 +43,13 @@ export class Stand implements AsyncDisposable {
     readonly server: Envoy,
   ) {}
 
-  static async start(extensionApis: object): Promise<Stand> {
+  /** `extensionApis` are switches of Envoy Gateway's; `version` is that of the Envoy, unless the usual one. */
+  static async start(extensionApis: object, version?: string): Promise<Stand> {
     const folder = mkdtempSync(join(tmpdir(), 'envoy-gateway-'));
     const started: AsyncDisposable[] = [];
     try {
       for (const each of ['root', 'certs', 'resources', 'home']) mkdirSync(join(folder, each));
-      await prepare(folder, extensionApis);
+      await prepare(folder, extensionApis, version);
       const unshared = ['--net', '--mount', '--pid', '--fork', '--kill-child', '--'];
       const script = join(ROOT, 'test/envoy-gateway/sandbox.sh');
       const sandbox = Daemon.start('sandbox', 'unshare', [...unshared, script, folder]);
@@ -115,16 +118,16 @@ export class Stand implements AsyncDisposable {
 }
 
 /** What Envoy Gateway finds in its folder: its configuration, certificates, and the Envoy to start. */
-async function prepare(folder: string, extensionApis: object): Promise<void> {
+async function prepare(folder: string, extensionApis: object, version?: string): Promise<void> {
   const configHome = join(folder, 'config');
   const made = await run(gatewayProgram('envoy-gateway'), ['certgen', '--local', '--config-home', configHome]);
   if (!made.ok) throw new Error(made.errors);
   cpSync(join(configHome, 'certs/envoy'), join(folder, 'certs'), { recursive: true });
   const service = `envoy-gateway.${NAMESPACE}.svc.cluster.local`;
   writeFileSync(join(folder, 'hosts'), `127.0.0.1 localhost envoy-gateway ${service}\n`);
-  const versions = join(folder, 'data/envoy-versions', pinnedVersion(), 'bin');
-  mkdirSync(versions, { recursive: true });
-  symlinkSync(envoyBinary(), join(versions, 'envoy'));
+  const binaries = join(folder, 'data/envoy-versions', ENVOY_VERSION, 'bin');
+  mkdirSync(binaries, { recursive: true });
+  symlinkSync(envoyBinary(version), join(binaries, 'envoy'));
   const [dataHome, stateHome, runtimeDir] = ['data', 'state', 'run'].map((each) => join(folder, each));
   const config = {
     apiVersion: 'gateway.envoyproxy.io/v1alpha1',
@@ -155,7 +158,7 @@ async function prepare(folder: string, extensionApis: object): Promise<void> {
 /** The shipped gateway on a machine without Kubernetes: Envoy is a process, and a service is an address. */
 function onThisHost(resources: Resource[]): Resource[] {
   const only = (kind: string) => resources.find((each) => each.kind === kind) as Resource;
-  only('EnvoyProxy').spec.provider = { type: 'Host', host: { envoyVersion: pinnedVersion() } };
+  only('EnvoyProxy').spec.provider = { type: 'Host', host: { envoyVersion: ENVOY_VERSION } };
   const route = only('HTTPRoute');
   const [{ name }] = route.spec.rules[0].backendRefs;
   route.spec.rules[0].backendRefs = [{ group: 'gateway.envoyproxy.io', kind: 'Backend', name }];
