@@ -48,10 +48,15 @@ export const node = defineCommand({
     const { differences, complaints } = toldBy(found);
     warn(...complaints.map(visible), ...differences);
     if (differences.length > 0) return REFUSED;
-    print((args.json ? JSON.stringify({ node: found }, null, 2) : stringify({ node: found }, { lineWidth: 0 })).trim());
+    print(args.json ? JSON.stringify({ node: found }, null, 2) : yamlOf({ node: found }));
     return DONE;
   },
 });
+
+/** Every text is quoted: Envoy's YAML has more words for true and false, and more numbers, than others have. */
+function yamlOf(json: object): string {
+  return stringify(json, { lineWidth: 0, defaultStringType: 'QUOTE_DOUBLE', defaultKeyType: 'PLAIN' }).trimEnd();
+}
 
 type Given = Partial<Record<Flag | 'variables' | 'os-release', string>>;
 

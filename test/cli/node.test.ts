@@ -153,7 +153,7 @@ test('JSON says the same as YAML, and each run writes the same bytes', async () 
   ]);
   expect(again).toEqual(yaml);
   expect(JSON.parse(json.stdout)).toEqual(parse(yaml.stdout));
-  expect(yaml.stdout).toMatch(/^node:\n {2}id: vm-7\.shop\n/);
+  expect(yaml.stdout).toMatch(/^node:\n {2}id: "vm-7\.shop"\n/);
 });
 
 describe('what the module would not tell as it stands is not written, and the exit code is 1', () => {
