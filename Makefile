@@ -46,6 +46,12 @@ test-istio: system-test-istio packages envoy image .cache/go/crane istio-program
 	@echo "==> tests on Istio"
 	@ISTIO=1 $(BIN)/vitest run $(TESTS)
 
+.PHONY: test-envoy-gateway
+test-envoy-gateway: system-test-envoy-gateway packages envoys image .cache/go/crane envoy-gateway-programs ## The resources for Envoy Gateway, on Envoy Gateway itself; root
+##   TESTS=path       only these
+	@echo "==> tests on Envoy Gateway"
+	@ENVOY_GATEWAY=1 $(BIN)/vitest run $(TESTS)
+
 .PHONY: soak
 soak: packages envoy $(BUILT) ## A million requests, hostile ones too, and what memory does
 ##   REQUESTS=n       how many requests
@@ -175,6 +181,7 @@ envoys: ## Every Envoy that the tests run, unless ENVOY names another
 # What targets need of the system. One line says what will be installed, before anything else is done.
 SYSTEM_test         := docker compose ip iptables setpriv curl openssl prometheus postgres redis chromium
 SYSTEM_test-istio   := go openssl prometheus
+SYSTEM_test-envoy-gateway := go ip curl
 SYSTEM_bench        := h2load -- rust go
 SYSTEM_mesh         := openssl ip iptables setpriv
 SYSTEM_certificates := openssl
@@ -192,6 +199,13 @@ istio-programs:
 	  rm -rf .cache/istio/dashboards && mkdir -p .cache/istio/dashboards && \
 	  install -m 644 $$istio/tools/packaging/common/envoy_bootstrap.json .cache/istio/ && \
 	  install -m 644 $$istio/manifests/addons/dashboards/*dashboard*.json .cache/istio/dashboards/
+
+.PHONY: envoy-gateway-programs
+envoy-gateway-programs:
+	@echo "==> Envoy Gateway: building what the tests run (some five minutes the first time)"
+	@mkdir -p .cache/envoy-gateway
+	@go=$$(tools/install-go.sh) && cd test/envoy-gateway/go && \
+	  CGO_ENABLED=0 $$go build -ldflags=-s -o ../../../.cache/envoy-gateway/ tool
 
 .cache/go/crane .cache/go/actionlint: tools/go/go.mod tools/go/go.sum
 	@echo "==> Go tools: building $(@F)"

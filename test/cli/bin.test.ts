@@ -34,10 +34,11 @@ describe('help', () => {
   test.each([[['--help']], [['-h']], [['help']]])('%j lists the commands', async (args) => {
     const { code, stdout, stderr } = await metadataExchange(args);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    for (const name of ['map', 'decode', 'encode', 'check']) expect(stdout).toMatch(new RegExp(`^ +${name} +\\w`, 'm'));
+    for (const name of ['map', 'decode', 'encode', 'check', 'node'])
+      expect(stdout).toMatch(new RegExp(`^ +${name} +\\w`, 'm'));
   });
 
-  test.each(['map', 'decode', 'encode', 'check'])('of %s has an example and the exit codes', async (name) => {
+  test.each(['map', 'decode', 'encode', 'check', 'node'])('of %s has an example and the exit codes', async (name) => {
     const { code, stdout } = await metadataExchange([name, '--help'], '', { FORCE_COLOR: '1', CI: '', TEST: '' });
     expect(code).toBe(0);
     expect(stdout).toContain(`\nEXAMPLES\n\n  metadata-exchange ${name} `);
