@@ -65,7 +65,7 @@ soak: packages envoy $(BUILT) ## A million requests, hostile ones too, and what 
 fuzz: packages $(BUILT) build/codecs.wasm ## Two million hostile inputs
 ##   INPUTS=n         how many inputs
 ##   SEED=n           other inputs
-##   TARGET=name      only base64, struct, config, streams or discovery
+##   TARGET=name      only base64, struct, config, streams, discovery or prefaces
 ##   HEX=digits       one input of that target
 ##   KEEP=1           writes the corpus anew
 ##   NO_COVERAGE=1    does not count which branches the inputs reach
