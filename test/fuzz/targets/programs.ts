@@ -115,6 +115,7 @@ const SETTINGS = [
   '{"tell_application":{"fields":["NAME","LABELS.app","a","a.b"]}}',
   '{"tell_application":{"header":"x-told","fields":["a","NAME","a","&"]},"headers":{"id":"x-b"}}',
   '{"tell_application":{"fields":["a","NAME"],"only_verified":false},"verify_peer":{"mode":"enforce"}}',
+  '{"tell_application":{"fields":["a","NAME"],"only_verified":false},"verify_peer":{"mode":"require"}}',
   '{"tell_application":{},"dialect":"istio","downstream_discovery":[{"baggage":{}},{"istio_headers":{}}]}',
   '{"tell_application":{"header":"x-told"},"upstream_discovery":[{"istio_headers":{}}]}',
   '{"downstream_discovery":[{"baggage":{}}],"upstream_propagation":[{"istio_headers":{}},{"baggage":{}}]}',
