@@ -18,6 +18,7 @@ const WORKLOADS = [
   ['default', 'bookinfo-productpage'],
   ['default', 'bookinfo-reviews'],
   ['istio-system', 'istio-ingressgateway-service-account'],
+  ['istio-system', 'istio-egressgateway-service-account'],
 ];
 
 rmSync(FOLDER, { recursive: true, force: true });
