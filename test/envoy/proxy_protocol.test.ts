@@ -181,6 +181,22 @@ describe.each(OLDEST_AND_NEWEST)('its limits, Envoy %s', { timeout: 30_000 }, (_
     expect(await lines(server, 1)).toEqual([expect.objectContaining({ ...said, sidecar_address: '127.0.0.1' })]);
   });
 
+  test.each([
+    ['remote_ip', 'pong'],
+    ['direct_remote_ip', ''],
+  ])('a rule that goes by %s believes him, or not', async (key, answer) => {
+    const server = ({ static_resources }: Bootstrap) => {
+      const principals = [{ [key]: { address_prefix: '10.0.0.0', prefix_len: 8 } }];
+      const rules = { policies: { inside: { permissions: [{ any: true }], principals } } };
+      const type = 'type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC';
+      const typed_config = { '@type': type, stat_prefix: 'inside', rules };
+      static_resources.listeners[0].filter_chains[0].filters.unshift({ name: 'rbac', typed_config });
+    };
+    const { inbound } = await start({ version, server });
+    expect(await talk(inbound, 'ping, without a preface')).toBe('');
+    expect(await talk(inbound, Buffer.concat([preface(), Buffer.from('ping')]))).toBe(answer);
+  });
+
   test('what he says may be anything: line breaks and NUL too', async () => {
     const { server, inbound } = await start({ version });
     const hostile = preface([0xe0, Buffer.from('a\r\n\0\xff"', 'latin1')], [0xe0, Buffer.from('second')]);
