@@ -21,8 +21,12 @@ export interface Found {
   node?: Json;
 }
 
-const WASM = /\/envoy\.extensions\.filters\.(http|network)\.wasm\.v3\.Wasm$/;
+/** The types of Envoy's Wasm filters. */
+export const WASM = /\/envoy\.extensions\.filters\.(http|network)\.wasm\.v3\.Wasm$/;
 const OURS = /metadata[-_]exchange/;
+
+/** Whether something is ours, by any of the names that a configuration gives it. */
+export const isOurs = (...names: unknown[]) => OURS.test(JSON.stringify(names));
 
 /** All plugin configurations of a file. Throws if it is YAML that nobody can read. */
 export function configurationsIn(source: string): Found[] {
@@ -48,23 +52,23 @@ interface Candidate extends Found {
 function configurationsOf(document: Document, lines: LineCounter): Candidate[] {
   const root: Json = document.toJS();
   const found: Candidate[] = [];
-  const add = (path: (string | number)[], isOurs: boolean, rest: Pick<Found, 'what' | 'bytes' | 'text'>) => {
+  const add = (path: (string | number)[], ours: boolean, rest: Pick<Found, 'what' | 'bytes' | 'text'>) => {
     const at = nodeAt(document, path)?.range?.[0];
-    found.push({ ...rest, isOurs, node: root.node, line: at === undefined ? undefined : lines.linePos(at).line });
+    found.push({ ...rest, isOurs: ours, node: root.node, line: at === undefined ? undefined : lines.linePos(at).line });
   };
   const walk = (json: Json, path: (string | number)[]): void => {
     if (json === null || typeof json !== 'object') return;
     if (json.kind === 'WasmPlugin') {
       const { metadata, spec = {} } = json;
       const text = spec.pluginConfig === undefined ? '' : JSON.stringify(spec.pluginConfig);
-      const isOurs = OURS.test([spec.pluginName, spec.url].join(' '));
-      add([...path, 'spec', 'pluginConfig'], isOurs, { what: `WasmPlugin ${metadata?.name ?? ''}`, ...asText(text) });
+      const ours = isOurs(spec.pluginName, spec.url);
+      add([...path, 'spec', 'pluginConfig'], ours, { what: `WasmPlugin ${metadata?.name ?? ''}`, ...asText(text) });
     } else if (WASM.test(json['@type'])) {
       const { config = {} } = json;
       const { configuration, name, root_id, rootId, vm_config, vmConfig } = config;
-      const isOurs = OURS.test(JSON.stringify([name, root_id, rootId, vm_config ?? vmConfig]));
+      const ours = isOurs(name, root_id, rootId, vm_config ?? vmConfig);
       const { form, ...content } = contentOf(configuration);
-      add([...path, 'config', 'configuration'], isOurs, { what: `Envoy's filter ${name ?? ''}, ${form}`, ...content });
+      add([...path, 'config', 'configuration'], ours, { what: `Envoy's filter ${name ?? ''}, ${form}`, ...content });
     } else {
       for (const [key, value] of Object.entries(json)) walk(value, [...path, Array.isArray(json) ? Number(key) : key]);
     }
@@ -74,7 +78,7 @@ function configurationsOf(document: Document, lines: LineCounter): Candidate[] {
 }
 
 /** What Envoy hands the module of a `configuration`, which is a google.protobuf.Any. */
-function contentOf(any: Json): { form: string; bytes: Buffer; text?: string } {
+export function contentOf(any: Json): { form: string; bytes: Buffer; text?: string } {
   if (any === undefined || any === null) return { form: 'without a configuration', ...asText('') };
   const type = String(any['@type']).replace(/^.*[./]/, '');
   if (type === 'StringValue') return { form: 'as StringValue', ...asText(String(any.value ?? '')) };
