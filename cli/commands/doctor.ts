@@ -21,7 +21,8 @@ export const doctor = defineCommand({
     json: { type: 'boolean', description: 'as JSON' },
   },
   async run({ args }) {
-    if (args._.length === 0) throw new UsageError('name an Envoy by its admin address, or a file with its configuration');
+    if (args._.length === 0)
+      throw new UsageError('name an Envoy by its admin address, or a file with its configuration');
     for (const each of args._) {
       if (!isFile(each) && !/^https?:\/\/|:\d+$/.test(each)) readInput(each);
       if (!isFile(each) && !isAddress(each)) throw new UsageError(`${visible(each)} is no address`);
@@ -31,7 +32,8 @@ export const doctor = defineCommand({
     const examinations = examine(sources.flatMap((each) => each ?? []));
     if (args.json) print(visibleJson(jsonOf(examinations)));
     else if (examinations.length > 0) print(report(examinations, paint));
-    if (!isBuilt()) warn('The module is not built, so nobody asked it what it thinks of the configuration: `make build`.');
+    if (!isBuilt())
+      warn('The module is not built, so nobody asked it what it thinks of the configuration: `make build`.');
     warn(...problems.map(visible));
     const isWrong = examinations.some(({ diagnoses }) => diagnoses.some(({ severity }) => severity !== 'note'));
     return isWrong || problems.length > 0 ? REFUSED : DONE;

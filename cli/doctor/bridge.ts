@@ -19,4 +19,5 @@ export function bridgeOf(any: Json): Sides | undefined {
 }
 
 /** Whether a script or a configuration clears the route, so that it is chosen again. */
-export const choosesRouteAgain = (config: Json) => [...strings(config)].some(([each]) => each.includes('clearRouteCache'));
+export const choosesRouteAgain = (config: Json) =>
+  [...strings(config)].some(([each]) => each.includes('clearRouteCache'));

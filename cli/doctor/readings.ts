@@ -67,11 +67,7 @@ function ofScript(config: Json, where: string): Reading[] {
   });
 }
 
-function readingsIn(
-  json: Json,
-  where: string,
-  phase: (side: Side, path: string[]) => Phase | undefined,
-): Reading[] {
+function readingsIn(json: Json, where: string, phase: (side: Side, path: string[]) => Phase | undefined): Reading[] {
   return [...strings(json)].flatMap(([source, path]) =>
     Array.from(source.matchAll(KEY), ([, prefix, side, rest]) => ({
       where,

@@ -2,7 +2,7 @@
 import { visible } from '../visible.ts';
 import { text } from './json.ts';
 import { exchangesOf, managersOf, type Proxy } from './model.ts';
-import { some, type Severity } from './rule.ts';
+import { type Severity, some } from './rule.ts';
 import type { Diagnosis, Examination } from './rules.ts';
 import { times } from './stats.ts';
 
@@ -62,7 +62,11 @@ function lookedAt(proxy: Proxy): string {
   const id = text(proxy.node, 'id');
   const exchanges = exchangesOf(proxy).length;
   return [
-    live ? `Envoy ${live.version}, up for ${age(live.uptime)}` : isWhole ? 'a configuration' : 'a part of a configuration',
+    live
+      ? `Envoy ${live.version}, up for ${age(live.uptime)}`
+      : isWhole
+        ? 'a configuration'
+        : 'a part of a configuration',
     ...(id ? [`node ${id}`] : []),
     `${times(proxy.listeners.length, 'listener')}, ${times(managersOf(proxy).length, 'HTTP chain')}`,
     `${times(exchanges, 'exchange filter')}, ${times(proxy.clusters.length, 'cluster')}`,
@@ -76,7 +80,9 @@ function age(seconds: number): string {
 
 function summary(diagnoses: Diagnosis[], paint: Paint): string {
   const count = (severity: Severity) => diagnoses.filter((each) => each.severity === severity).length;
-  const wrong = (['error', 'warning'] as const).filter((each) => count(each) > 0).map((each) => times(count(each), each));
+  const wrong = (['error', 'warning'] as const)
+    .filter((each) => count(each) > 0)
+    .map((each) => times(count(each), each));
   const notes = count('note') > 0 ? [times(count('note'), 'note')] : [];
   if (wrong.length > 0) return [...wrong, ...notes].join(', ');
   return [paint('green', 'Nothing is wrong, as far as this shows.'), ...notes].join(' ');

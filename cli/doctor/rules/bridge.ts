@@ -37,7 +37,9 @@ export const noBridge: Rule = {
   check(proxy) {
     return managersOf(proxy).flatMap(({ http, chain }) => {
       const learned = learnedIn(proxy, http);
-      const readings = readingsOf(http, chain.where).filter(({ hasPrefix, source }) => !hasPrefix && !isPlainKey(source));
+      const readings = readingsOf(http, chain.where).filter(
+        ({ hasPrefix, source }) => !hasPrefix && !isPlainKey(source),
+      );
       return SIDES.flatMap((side) => {
         const exchange = learned[side];
         const readers = readings.filter((each) => each.side === side);
@@ -55,7 +57,8 @@ export const noBridge: Rule = {
 };
 
 /** A key of filter state without its prefix, which is another mistake: `wrong-key`. */
-export const isPlainKey = (source: string) => /(FILTER_STATE\(|filter_state\[["'])envoy\.wasm\.metadata_exchange/.test(source);
+export const isPlainKey = (source: string) =>
+  /(FILTER_STATE\(|filter_state\[["'])envoy\.wasm\.metadata_exchange/.test(source);
 
 export const readsTooEarly: Rule = {
   id: 'reads-too-early',
@@ -96,7 +99,10 @@ function wrongPlace(
     }
   }
   if (side === 'upstream' && phase === 'request') {
-    return ['It asks for the server while the request passes: nobody has answered yet.', `Ask when the response passes. ${SEE}`];
+    return [
+      'It asks for the server while the request passes: nobody has answered yet.',
+      `Ask when the response passes. ${SEE}`,
+    ];
   }
   if (side === 'upstream' && phase === 'response') {
     const last = bridge ?? exchange;
@@ -122,10 +128,13 @@ export const routeTooEarly: Rule = {
       if (exchange === undefined || byMetadata.length === 0) return [];
       const bridge = bridgeFor('downstream', http, exchange);
       if (bridge === undefined) return [];
-      const choosesAgain = http.filters.slice(bridge + 1).some(({ config }) => CHOOSES_AGAIN.test(JSON.stringify(config)));
+      const choosesAgain = http.filters
+        .slice(bridge + 1)
+        .some(({ config }) => CHOOSES_AGAIN.test(JSON.stringify(config)));
       if (choosesAgain) return [];
       const what = 'A route asks dynamic metadata for the client, and is chosen before the bridge has written it.';
-      const todo = 'Put a filter after the bridge that clears the route cache: envoy/consumers/headers-and-routes has one. Or match on filter state.';
+      const todo =
+        'Put a filter after the bridge that clears the route cache: envoy/consumers/headers-and-routes has one. Or match on filter state.';
       return [error(byMetadata[0].where, what, todo)];
     });
   },

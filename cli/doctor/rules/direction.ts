@@ -72,7 +72,8 @@ function wrongLists(
   }
   const asks = has(upstream_discovery, 'istio_headers') && !upstream_discovery.some(({ name }) => !isClaim(name));
   if (asks && upstream_propagation.length === 0 && !tellsBehind) {
-    const what = 'Servers stay unknown: they answer only those that tell them who they are, and upstream_propagation is empty.';
+    const what =
+      'Servers stay unknown: they answer only those that tell them who they are, and upstream_propagation is empty.';
     findings.push(warning(where, what, 'Add `"upstream_propagation": [{"istio_headers": {}}]`.'));
   }
   if (direction === 'INBOUND' && hearsClaims(downstream_discovery) && downstream_propagation.length === 0) {

@@ -104,7 +104,10 @@ export const discoveryDisconnected: Rule = {
     if (moduleStat(proxy, 'discovery_connected') > 0 || (uptime < YOUNG_SECONDS && failures === 0)) return [];
     const known = moduleStat(proxy, 'discovery_workloads');
     const age = moduleStat(proxy, 'discovery_age');
-    const old = known > 0 ? ` What is known, ${times(known, 'workload')}, is ${age} s old: an address may be another's by now.` : '';
+    const old =
+      known > 0
+        ? ` What is known, ${times(known, 'workload')}, is ${age} s old: an address may be another's by now.`
+        : '';
     const what = `The control plane of workload_discovery is not connected, after ${times(failures, 'failure')}.${old}`;
     const todo = `Look at the cluster ${some([...askers(proxy).keys()])}: its address, its TLS, its token; and at the control plane's log.`;
     return [error('', what, todo)];
@@ -117,7 +120,9 @@ export const discoveryNobody: Rule = {
     const isConnected = moduleStat(proxy, 'discovery_connected') > 0;
     if (!isConnected || uptime < YOUNG_SECONDS || moduleStat(proxy, 'discovery_workloads') > 0) return [];
     const what = 'The control plane is connected, and says that there is nobody.';
-    return [error('', what, 'Set PILOT_ENABLE_AMBIENT in istiod; or the cluster leads to another server than you think.')];
+    return [
+      error('', what, 'Set PILOT_ENABLE_AMBIENT in istiod; or the cluster leads to another server than you think.'),
+    ];
   }),
 };
 
@@ -138,9 +143,11 @@ export const discoveryUnstable: Rule = {
   id: 'discovery-unstable',
   check: whileRunning((proxy, { uptime }) => {
     const failures = moduleStat(proxy, 'discovery_failures');
-    if (moduleStat(proxy, 'discovery_connected') === 0 || failures <= MOST_AN_HOUR * Math.max(1, uptime / 3600)) return [];
+    if (moduleStat(proxy, 'discovery_connected') === 0 || failures <= MOST_AN_HOUR * Math.max(1, uptime / 3600))
+      return [];
     const what = `The stream to the control plane does not stay: it ended ${failures} times in ${Math.ceil(uptime / 60)} minutes.`;
-    const todo = "Make keepalive's interval 30 s, and read the control plane's log: two streams of one node end each other.";
+    const todo =
+      "Make keepalive's interval 30 s, and read the control plane's log: two streams of one node end each other.";
     return [warning('', what, todo)];
   }),
 };
@@ -162,9 +169,10 @@ export const discoveryUnknown: Rule = {
   check: whileRunning((proxy) => {
     const unknown = moduleStat(proxy, 'discovery_unknown');
     const found = moduleStat(proxy, 'discovery_found');
-    if (moduleStat(proxy, 'discovery_workloads') === 0 || unknown < MOST_UNKNOWN || unknown < MOST_UNKNOWN * found) return [];
+    if (moduleStat(proxy, 'discovery_workloads') === 0 || unknown < MOST_UNKNOWN || unknown < MOST_UNKNOWN * found)
+      return [];
     const network = field(proxy.node, 'metadata', 'NETWORK');
-    const own = network === undefined ? "the node has no NETWORK" : `the node's NETWORK is ${network}`;
+    const own = network === undefined ? 'the node has no NETWORK' : `the node's NETWORK is ${network}`;
     const what = `Most addresses are nobody's: ${times(found, 'lookup')} found a workload, and ${unknown} did not.`;
     const todo = `In a mesh with networks set the node's NETWORK (${own}). Else they are addresses of gateways, of a NAT, or of pods with hostNetwork.`;
     return [warning('', what, todo)];

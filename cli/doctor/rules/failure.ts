@@ -13,8 +13,10 @@ export const noFailurePolicy: Rule = {
   check(proxy) {
     const without = exchangesOf(proxy).filter(({ failurePolicy }) => failurePolicy === undefined);
     if (without.length === 0) return [];
-    const what = "There is no failure_policy: should the module ever fail, Envoy's default answers each request with 503 from then on.";
-    const todo = 'Choose on purpose: FAIL_OPEN for logs and metrics, FAIL_CLOSED at the edge. docs/failure-policy.md has a table.';
+    const what =
+      "There is no failure_policy: should the module ever fail, Envoy's default answers each request with 503 from then on.";
+    const todo =
+      'Choose on purpose: FAIL_OPEN for logs and metrics, FAIL_CLOSED at the edge. docs/failure-policy.md has a table.';
     return [warning(some(without.map(({ where }) => where)), what, todo)];
   },
 };
@@ -41,7 +43,8 @@ export const openDenyRule: Rule = {
       return [...new Set(readers)].flatMap(({ config, type, where }) => {
         const action = field(config, 'rules', 'action');
         if (!/\.rbac\./.test(type) || (action !== 'DENY' && action !== 1)) return [];
-        const what = 'A rule refuses known peers: an unknown peer passes it, and every peer is unknown should the module fail.';
+        const what =
+          'A rule refuses known peers: an unknown peer passes it, and every peer is unknown should the module fail.';
         const todo = 'Let the rule say who may, and not who may not; or set `failure_policy: FAIL_CLOSED`.';
         return [warning(where, what, todo)];
       });
@@ -57,7 +60,8 @@ export const vmFailed: Rule = {
       const count = stat(proxy, new RegExp(`^wasm\\.${escaped(name)}\\.vm_reload_(success|failure)$`));
       if (count === 0) return [];
       const what = `The VM of ${name} has failed since the proxy started: Envoy counts ${times(count, 'reload')} of it.`;
-      const todo = "Read Envoy's log for `Function: proxy_on_`, and report it: nothing that a peer sends should do that.";
+      const todo =
+        "Read Envoy's log for `Function: proxy_on_`, and report it: nothing that a peer sends should do that.";
       return [warning('', what, todo)];
     });
   },

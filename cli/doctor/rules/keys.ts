@@ -41,7 +41,8 @@ export const wrongForm: Rule = {
     const wrong = readings.filter(({ source }) => WRONG_FORM.test(source));
     if (wrong.length === 0) return [];
     const what = "The peer's Struct is printed as PLAIN or FIELD: that gives bytes, or nothing.";
-    const todo = 'Write `:TYPED` for the whole Struct, a `%CEL(…)%` for one field, or publish the field (publish_fields).';
+    const todo =
+      'Write `:TYPED` for the whole Struct, a `%CEL(…)%` for one field, or publish the field (publish_fields).';
     return [warning(some(wrong.map(({ where }) => where)), what, todo)];
   }),
 };
@@ -73,7 +74,8 @@ export const asksForNobody: Rule = {
     if (learned.downstream === undefined && learned.upstream === undefined) return [];
     const [asked, known] = side === 'upstream' ? ['server', 'client'] : ['client', 'server'];
     const what = `It asks for the ${asked} (\`${side}\`), and this chain learns the ${known} only.`;
-    const todo = '`downstream` is the client and `upstream` the server: exchange the two words, or let the filter learn the other side.';
+    const todo =
+      '`downstream` is the client and `upstream` the server: exchange the two words, or let the filter learn the other side.';
     return [warning(some(readings.map(({ where }) => where)), what, todo)];
   }),
 };

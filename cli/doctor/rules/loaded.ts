@@ -23,7 +23,8 @@ export const notLoaded: Rule = {
     for (const { isAwaited, name, where } of filters) {
       if (!isAwaited || !isOurs(name)) continue;
       const what = 'The configuration of the filter has not arrived from the control plane (ECDS).';
-      const todo = 'Look at its extension_config_discovery statistics, and at the log of the control plane and its agent.';
+      const todo =
+        'Look at its extension_config_discovery statistics, and at the log of the control plane and its agent.';
       findings.push(error(where, what, todo));
     }
     const { live } = proxy.source;

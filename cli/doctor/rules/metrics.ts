@@ -30,7 +30,8 @@ export const noStatsTags: Rule = {
     if (missing.length === 0) return [];
     const which = proxy.statsTags.length === 0 ? 'stats_tags' : `stats_tags for ${some(missing)}`;
     const what = `The filter counts requests, and the bootstrap has no ${which}: labels stay in the metrics' names, and no query finds them.`;
-    const todo = 'Paste envoy/stats_tags.yaml into the bootstrap, with a rule for each label of your own, and restart Envoy.';
+    const todo =
+      'Paste envoy/stats_tags.yaml into the bootstrap, with a rule for each label of your own, and restart Envoy.';
     return [error(some(counting.map(({ where }) => where)), what, todo)];
   },
 };
@@ -67,8 +68,10 @@ export const unboundedLogger: Rule = {
         if (typeOf(any) !== 'envoy.extensions.access_loggers.stats.v3.Config') return [];
         if (!JSON.stringify(any).includes('metadata_exchange') || asksForCertificate(at)) return [];
         if (field(any, 'stats_scope', 'max_counters') !== undefined) return [];
-        const what = 'The stats logger has no bound, and each new peer is a new metric: who may connect can fill the memory.';
-        const todo = 'Bound it with `stats_scope` from Envoy 1.39 on, use it behind mTLS, or let the filter count (`metrics`).';
+        const what =
+          'The stats logger has no bound, and each new peer is a new metric: who may connect can fill the memory.';
+        const todo =
+          'Bound it with `stats_scope` from Envoy 1.39 on, use it behind mTLS, or let the filter count (`metrics`).';
         return [note(`${at.chain.where}, access log`, what, todo)];
       }),
     );
@@ -81,7 +84,8 @@ export const unnamedTraffic: Rule = {
     const count = moduleStat(proxy, 'traffic_unnamed');
     if (count === 0) return [];
     const what = `${times(count, 'request')} counted with an unknown peer, because there are max_series series already.`;
-    const todo = 'Raise metrics.max_series if the mesh is that large. If it is not, somebody invents peers: use verify_peer.';
+    const todo =
+      'Raise metrics.max_series if the mesh is that large. If it is not, somebody invents peers: use verify_peer.';
     return [warning('', what, todo)];
   },
 };

@@ -31,7 +31,13 @@ export const tellsOutside: Rule = {
       if (outside.length === 0) return [];
       const what = `Servers outside of the mesh are told who we are: ${namesOf(outside)}.`;
       const skip = 'Set `"skip_external_clusters": true` in upstream_propagation.';
-      return [warning(exchange.where, what, exchange.place === 'router' ? skip : `${BEHIND} ${skip.replace('Set', 'Or set')}`)];
+      return [
+        warning(
+          exchange.where,
+          what,
+          exchange.place === 'router' ? skip : `${BEHIND} ${skip.replace('Set', 'Or set')}`,
+        ),
+      ];
     });
   },
 };
@@ -41,7 +47,8 @@ export const externalClusterTells: Rule = {
   check(proxy) {
     return proxy.clusters.flatMap(({ isExternal, filters }) =>
       filters.flatMap(({ exchange, isOff }) => {
-        if (!isExternal || isOff || !exchange?.lists.upstream_propagation.some((each) => !each.skipsExternal)) return [];
+        if (!isExternal || isOff || !exchange?.lists.upstream_propagation.some((each) => !each.skipsExternal))
+          return [];
         const what = 'A cluster outside of the mesh has the exchange in its own chain, and is told who we are.';
         return [error(exchange.where, what, "Take the filter out of this cluster's chain.")];
       }),
@@ -57,7 +64,9 @@ export const toldByListener: Rule = {
     return managersOf(proxy).flatMap(({ http }): Finding[] => {
       const own = ownExchange(http);
       if (!own?.exchange?.lists.upstream_propagation.some(({ skipsExternal }) => skipsExternal)) return [];
-      const later = http.filters.slice(own.index + 1).filter(({ config }) => CHOOSES_AGAIN.test(JSON.stringify(config)));
+      const later = http.filters
+        .slice(own.index + 1)
+        .filter(({ config }) => CHOOSES_AGAIN.test(JSON.stringify(config)));
       const mirrors = JSON.stringify(http.routes).includes('request_mirror_policies');
       const what = `skip_external_clusters goes by the cluster that is chosen when this filter runs, and ${namesOf(outside)} may be chosen later`;
       if (later.length > 0) {

@@ -10,6 +10,7 @@ import { verdictsOn } from '../verdicts.ts';
 const NOTHING = /^the node has no .*only its id is sent$|has neither id nor cluster/;
 const CUT = /^the own (metadata|baggage) takes|^there is no memory for the own|^the id of the node is not sent/;
 const SECRETS = /^every peer that asks is told fields/;
+const TODO_SECRETS = 'Choose what is told with metadata_fields, if that is not what you want.';
 
 /** Findings about complaints that match, one for each text, with all the filters that it is about. */
 function complaining(proxy: Proxy, matches: (line: string) => boolean, find: (where: string, line: string) => Finding) {
@@ -33,7 +34,8 @@ export const configurationRefused: Rule = {
     return verdictsOn(proxy).flatMap(({ exchange, isTaken, complaints }) => {
       if (isTaken) return [];
       const what = `The module refuses its configuration: ${complaints.join('; ').replace(/^configuration refused /, '')}`;
-      const todo = '`metadata-exchange check FILE` shows the place. Until then Envoy refuses the listener, or keeps the one that it has.';
+      const todo =
+        '`metadata-exchange check FILE` shows the place. Until then Envoy refuses the listener, or keeps the one that it has.';
       return [error(exchange.where, what, todo)];
     });
   },
@@ -70,7 +72,8 @@ const usesOnlyBaggage = (methods: { name: string }[]) =>
 export const ownMetadataCut: Rule = {
   id: 'own-metadata-cut',
   check(proxy) {
-    const todo = 'Choose what is needed with metadata_fields, or make max_header_size larger, here and on the other side.';
+    const todo =
+      'Choose what is needed with metadata_fields, or make max_header_size larger, here and on the other side.';
     const findings = complaining(
       proxy,
       (line) => CUT.test(line),
@@ -90,7 +93,7 @@ export const tellsSecrets: Rule = {
       proxy,
       (line) => SECRETS.test(line),
       (where, line) =>
-        note(where, `${line[0].toUpperCase()}${line.slice(1)}.`, 'Choose what is told with metadata_fields.'),
+        note(where, `${line[0].toUpperCase()}${line.slice(1).replace(/\. Choose with.*$/, '')}.`, TODO_SECRETS),
     ),
 };
 

@@ -2,7 +2,15 @@
 import type { Exchange } from '../exchange.ts';
 import { NATIVE_HEADERS } from '../exchange.ts';
 import { entries, field, type Json } from '../json.ts';
-import { behindRouter, exchangesOf, type Filter, filtersOf, type HttpChain, managersOf, ownExchange } from '../model.ts';
+import {
+  behindRouter,
+  exchangesOf,
+  type Filter,
+  filtersOf,
+  type HttpChain,
+  managersOf,
+  ownExchange,
+} from '../model.ts';
 import { error, type Finding, note, type Rule, some, warning } from '../rule.ts';
 
 /** Whether the filter is there, and in its place. */
@@ -19,8 +27,10 @@ export const noFilter: Rule = {
       const what = 'The file has no listener: this proxy gets them from a control plane.';
       return [note('', what, 'Give the admin address of the running proxy, or a file with its /config_dump.')];
     }
-    const what = 'No listener and no cluster has the filter: this proxy neither reads nor tells who is on the other side.';
-    const todo = 'Put it first among the http_filters of each listener. If it is there already, its update may be refused.';
+    const what =
+      'No listener and no cluster has the filter: this proxy neither reads nor tells who is on the other side.';
+    const todo =
+      'Put it first among the http_filters of each listener. If it is there already, its update may be refused.';
     return [error('', what, todo)];
   },
 };
@@ -96,10 +106,12 @@ export const twoExchanges: Rule = {
     return [...chains, ...proxy.clusters.map(({ filters }) => filters)].flatMap((filters) => {
       const ours = filters.filter(({ exchange, isOff }) => exchange && usesHeaders(exchange) && !isOff);
       const native = filters.find((each) => each.isNativeExchange && !each.isOff);
-      const rival = native && ours.find(({ exchange }) => exchange?.headers.some((each) => NATIVE_HEADERS.includes(each)));
+      const rival =
+        native && ours.find(({ exchange }) => exchange?.headers.some((each) => NATIVE_HEADERS.includes(each)));
       if (native && rival) {
         const what = `Istio's own exchange, ${native.name}, is in the same chain under the same header names: the two take each other's headers away.`;
-        const todo = 'Switch the native one off in istiod (envoy/istio/istiod-values.yaml), or delete `dialect: istio` from the configuration of this one.';
+        const todo =
+          'Switch the native one off in istiod (envoy/istio/istiod-values.yaml), or delete `dialect: istio` from the configuration of this one.';
         return [error(rival.where, what, todo)];
       }
       const [first, ...others] = ours;
@@ -124,7 +136,7 @@ export const toldTwice: Rule = {
       const behind = behindRouter(proxy, http).find(tells);
       if (!own?.exchange || !behind || !tells(own.exchange)) return [];
       const what = `Every cluster is told who we are by this filter already, so the one behind the router (${behind.where}) cannot keep it from anybody.`;
-      const todo = 'Take the exchange out of this listener, or its configuration\'s upstream_propagation.';
+      const todo = "Take the exchange out of this listener, or its configuration's upstream_propagation.";
       return [warning(own.where, what, todo)];
     });
   },

@@ -8,8 +8,7 @@ import { error, type Finding, type Rule, warning } from '../rule.ts';
 /** What a gateway believes of strangers, and tells them. */
 
 /** Whether a chain asks its clients for a certificate. */
-export const asksForCertificate = ({ chain }: HttpChain) =>
-  field(chain.tls, 'require_client_certificate') === true;
+export const asksForCertificate = ({ chain }: HttpChain) => field(chain.tls, 'require_client_certificate') === true;
 
 /**
  * Whether strangers come in: a gateway does not ask its clients for a certificate; or a listener of any proxy that
@@ -65,7 +64,8 @@ export const forgedHeader: Rule = {
       return made.flatMap(({ key }) => {
         if (removed.has(key)) return [];
         const what = `A client can write the request header ${key} itself: for a peer that is unknown nothing takes its place.`;
-        const todo = 'Remove the header from requests first: `request_headers_to_remove`, or `remove` in header mutation.';
+        const todo =
+          'Remove the header from requests first: `request_headers_to_remove`, or `remove` in header mutation.';
         return [warning(chain.where, what, todo)];
       });
     });

@@ -19,7 +19,8 @@ const CAUSES: Record<string, [what: string, todo: string]> = {
 };
 
 const TODO: Record<string, string> = {
-  written: 'This filter does not write such headers: find out who does. `metadata-exchange decode` shows where one is broken.',
+  written:
+    'This filter does not write such headers: find out who does. `metadata-exchange decode` shows where one is broken.',
   node: "Correct the node's id and metadata of the peer: these requests have an unknown peer in the log.",
   baggage: 'Find out who on the way adds to the baggage of others.',
 };
@@ -47,7 +48,15 @@ export const oversize: Rule = {
   },
 };
 
-const SEEN = ['peers_received', 'oversize', 'mismatches', 'unverified', 'cache_hits', 'cache_misses', ...Object.keys(CAUSES)];
+const SEEN = [
+  'peers_received',
+  'oversize',
+  'mismatches',
+  'unverified',
+  'cache_hits',
+  'cache_misses',
+  ...Object.keys(CAUSES),
+];
 
 /** Chains with our filter for which something holds. */
 const chainsWith = (proxy: Proxy, matches: (own: Exchange) => boolean): HttpChain[] =>
@@ -67,7 +76,8 @@ export const nothingSent: Rule = {
     const requests = requestsAt(proxy, prefixesOf(telling));
     if (telling.length === 0 || requests === 0 || moduleStat(proxy, 'headers_sent') > 0) return [];
     const what = `${times(requests, 'request')} went out, and none had our headers.`;
-    const todo = 'The filter did not run: an earlier filter answered, a route switches it off, or the VM failed under FAIL_OPEN. Read the log.';
+    const todo =
+      'The filter did not run: an earlier filter answered, a route switches it off, or the VM failed under FAIL_OPEN. Read the log.';
     return [error(telling[0].chain.where, what, todo)];
   },
 };

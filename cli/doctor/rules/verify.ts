@@ -51,12 +51,16 @@ export const anythingVerifies: Rule = {
     const chains = managersOf(proxy).filter((at) => modeOf(ownExchange(at.http)?.exchange) && at.chain.tls);
     const contexts: [string, Json][] = [
       ...chains.map(({ chain }) => [chain.where, chain.tls] as [string, Json]),
-      ...proxy.clusters.flatMap(({ where, tls, isExternal }) => (tls && !isExternal ? [[where, tls] as [string, Json]] : [])),
+      ...proxy.clusters.flatMap(({ where, tls, isExternal }) =>
+        tls && !isExternal ? [[where, tls] as [string, Json]] : [],
+      ),
     ];
     return contexts.flatMap(([where, tls]) => {
       if (checksCertificates(field(tls, 'common_tls_context'))) return [];
-      const what = 'Envoy does not check certificates here, so that anybody can write any name into one: everything looks verified.';
-      const todo = 'Give the TLS context a validation_context with the trusted_ca of the mesh, without ACCEPT_UNTRUSTED.';
+      const what =
+        'Envoy does not check certificates here, so that anybody can write any name into one: everything looks verified.';
+      const todo =
+        'Give the TLS context a validation_context with the trusted_ca of the mesh, without ACCEPT_UNTRUSTED.';
       return [error(where, what, todo)];
     });
   },
@@ -83,7 +87,8 @@ export const unverified: Rule = {
     if (count === 0) return [];
     const behind = hasCertificates(proxy) ? ' although the listener asks for certificates' : '';
     const what = `The certificate proves nothing of what ${times(count, 'peer')} claimed${behind}.`;
-    const todo = 'It has no SPIFFE URI, or says nothing of a claim: plain text, a URI of another form, or nothing to compare. Look for `unverified` in the access log.';
+    const todo =
+      'It has no SPIFFE URI, or says nothing of a claim: plain text, a URI of another form, or nothing to compare. Look for `unverified` in the access log.';
     return [warning('', what, todo)];
   },
 };
@@ -96,7 +101,8 @@ export const mismatches: Rule = {
     const count = moduleStat(proxy, 'mismatches');
     if (count === 0) return [];
     const what = `The certificate disproves what ${times(count, 'peer')} claimed.`;
-    const todo = 'Find them in the access log: `downstream_verified` is `mismatch`. A wrong NAMESPACE or trust domain in their node, or a forged claim.';
+    const todo =
+      'Find them in the access log: `downstream_verified` is `mismatch`. A wrong NAMESPACE or trust domain in their node, or a forged claim.';
     return [warning('', what, todo)];
   },
 };
@@ -106,7 +112,9 @@ export const unprovenRule: Rule = {
   check(proxy) {
     return managersOf(proxy).flatMap((at): Finding[] => {
       const mode = modeOf(ownExchange(at.http)?.exchange);
-      const readings = readingsOf(at.http, at.chain.where).filter(({ filter }) => filter && /\.rbac\./.test(filter.type));
+      const readings = readingsOf(at.http, at.chain.where).filter(
+        ({ filter }) => filter && /\.rbac\./.test(filter.type),
+      );
       const filters = [...new Set(readings.map(({ filter }) => filter))];
       return filters.flatMap((filter): Finding[] => {
         if (!filter) return [];
@@ -114,11 +122,15 @@ export const unprovenRule: Rule = {
         if (asksVerdict && mode) return [];
         if (asksVerdict) {
           const what = 'The rule asks for the verdict of verify_peer, which is off: there is never one.';
-          return [error(filter.where, what, 'Set `verify_peer: {mode: enforce}` in the configuration of the exchange.')];
+          return [
+            error(filter.where, what, 'Set `verify_peer: {mode: enforce}` in the configuration of the exchange.'),
+          ];
         }
         const todo = 'Let the rule ask for `verified` too: docs/secure.md#let-a-rule-follow-the-verdict.';
         if (!asksForCertificate(at)) {
-          return [note(filter.where, 'The rule goes by what a peer says of itself, which is a claim and no proof.', todo)];
+          return [
+            note(filter.where, 'The rule goes by what a peer says of itself, which is a claim and no proof.', todo),
+          ];
         }
         const what = 'The rule goes by what a peer says of itself, although its certificate could prove it.';
         return [warning(filter.where, what, todo)];

@@ -14,7 +14,10 @@ const named = CASES.map((each, i) => [`${each.rule}, case ${i}`, each] as const)
 describe.each(named)('%s', (_, { rule, severity, broken, healthy }) => {
   test('is found where it is broken', () => {
     const found = examined(broken);
-    expect(found.map((each) => [each.rule, each.severity]), linesOf(found).join('\n')).toContainEqual([rule, severity]);
+    expect(
+      found.map((each) => [each.rule, each.severity]),
+      linesOf(found).join('\n'),
+    ).toContainEqual([rule, severity]);
   });
 
   test('is not found in order, and nothing else is', () => {

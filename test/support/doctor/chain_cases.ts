@@ -238,7 +238,9 @@ export const CHAIN_CASES: Case[] = [
     rule: 'not-published',
     severity: 'error',
     broken: { config: inbound([exchange()], { manager: logging(plain('NAMESPACE')) }) },
-    healthy: { config: inbound([exchange({ publish_fields: ['NAMESPACE'] })], { manager: logging(plain('NAMESPACE')) }) },
+    healthy: {
+      config: inbound([exchange({ publish_fields: ['NAMESPACE'] })], { manager: logging(plain('NAMESPACE')) }),
+    },
   },
   {
     rule: 'asks-for-nobody',

@@ -40,7 +40,10 @@ export const COUNTED_CASES: Case[] = [
     rule: 'nothing-sent',
     severity: 'error',
     broken: { config: CLIENT, stats: { ...RUNS, ...requests(7) } },
-    healthy: { config: CLIENT, stats: { ...RUNS, ...requests(7), headers_sent: 14, own_header_bytes: 9, peers_received: 7 } },
+    healthy: {
+      config: CLIENT,
+      stats: { ...RUNS, ...requests(7), headers_sent: 14, own_header_bytes: 9, peers_received: 7 },
+    },
   },
   {
     rule: 'nothing-arrives',
@@ -64,7 +67,10 @@ export const COUNTED_CASES: Case[] = [
   {
     rule: 'no-own-metadata',
     severity: 'warning',
-    broken: { config: outbound([exchange()], { node: { ...NODE, metadata: undefined } }), stats: { ...RUNS, headers_sent: 4 } },
+    broken: {
+      config: outbound([exchange()], { node: { ...NODE, metadata: undefined } }),
+      stats: { ...RUNS, headers_sent: 4 },
+    },
     healthy: { config: CLIENT, stats: { ...RUNS, headers_sent: 4, own_header_bytes: 90 } },
   },
   {

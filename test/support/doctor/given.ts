@@ -69,7 +69,9 @@ export function listening(direction: 'INBOUND' | 'OUTBOUND' | undefined, filters
   const config = proxy({
     node,
     listeners: [{ name: 'main', direction, filters, routes, manager: { access_log: [], ...manager } }],
-    clusters: Object.fromEntries(Object.entries({ app: {}, ...clusters }).map(([name, more]) => [name, { port: 1, ...more }])),
+    clusters: Object.fromEntries(
+      Object.entries({ app: {}, ...clusters }).map(([name, more]) => [name, { port: 1, ...more }]),
+    ),
   });
   const [listener] = config.static_resources.listeners;
   Object.assign(listener, options.listener);

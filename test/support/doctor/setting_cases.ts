@@ -34,7 +34,11 @@ function withService(config: Json, vmId?: string): Json {
     value: '{"workload_discovery": {"cluster": "workload-discovery"}}',
   }).typed_config;
   if (vmId) plugin.vm_config.vm_id = vmId;
-  const service = { '@type': 'type.googleapis.com/envoy.extensions.wasm.v3.WasmService', singleton: true, config: plugin };
+  const service = {
+    '@type': 'type.googleapis.com/envoy.extensions.wasm.v3.WasmService',
+    singleton: true,
+    config: plugin,
+  };
   return { ...config, bootstrap_extensions: [{ name: 'envoy.bootstrap.wasm', typed_config: service }] };
 }
 
@@ -73,8 +77,12 @@ export const SETTING_CASES: Case[] = [
   {
     rule: 'no-own-metadata',
     severity: 'warning',
-    broken: { config: inbound([exchange({ metadata_key: 'reviwes' })], { node: nodeWith({ reviews: { NAME: 'a' } }) }) },
-    healthy: { config: inbound([exchange({ metadata_key: 'reviews' })], { node: nodeWith({ reviews: { NAME: 'a' } }) }) },
+    broken: {
+      config: inbound([exchange({ metadata_key: 'reviwes' })], { node: nodeWith({ reviews: { NAME: 'a' } }) }),
+    },
+    healthy: {
+      config: inbound([exchange({ metadata_key: 'reviews' })], { node: nodeWith({ reviews: { NAME: 'a' } }) }),
+    },
   },
   {
     rule: 'own-metadata-cut',
@@ -85,7 +93,9 @@ export const SETTING_CASES: Case[] = [
   {
     rule: 'tells-secrets',
     severity: 'note',
-    broken: { config: inbound([exchange()], { node: nodeWith({ 'istio.io/metadata': { NAME: 'a', API_TOKEN: 'b' } }) }) },
+    broken: {
+      config: inbound([exchange()], { node: nodeWith({ 'istio.io/metadata': { NAME: 'a', API_TOKEN: 'b' } }) }),
+    },
     healthy: { config: inbound([exchange()]) },
   },
   {
@@ -126,9 +136,12 @@ export const SETTING_CASES: Case[] = [
     rule: 'counted-twice',
     severity: 'warning',
     broken: {
-      config: inbound([exchange(COUNTING), exchange({ ...COUNTING, dialect: 'istio' }, 'FAIL_OPEN', 'metadata_exchange_2')], {
-        bootstrap: TAGS,
-      }),
+      config: inbound(
+        [exchange(COUNTING), exchange({ ...COUNTING, dialect: 'istio' }, 'FAIL_OPEN', 'metadata_exchange_2')],
+        {
+          bootstrap: TAGS,
+        },
+      ),
     },
     healthy: {
       config: inbound([exchange(COUNTING), exchange({ dialect: 'istio' }, 'FAIL_OPEN', 'metadata_exchange_2')], {
