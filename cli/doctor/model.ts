@@ -70,7 +70,7 @@ export interface Cluster {
   tls?: Json;
 }
 
-export interface Proxy {
+export interface ProxyModel {
   source: Source;
   node: Json;
   /** sidecar, router or waypoint, if the node's id says so. */
@@ -86,7 +86,7 @@ export interface Proxy {
 const MANAGER = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';
 const ROUTER = 'envoy.extensions.filters.http.router.v3.Router';
 
-export function proxyOf(source: Source): Proxy {
+export function proxyOf(source: Source): ProxyModel {
   const { bootstrap } = source;
   const node = field(bootstrap, 'node');
   const builder = new Builder(source, node);
@@ -219,12 +219,12 @@ function tlsOf(json: Json, message: string): Json {
 }
 
 /** All of our filters on HTTP, wherever they stand. */
-export function exchangesOf(proxy: Proxy): Exchange[] {
+export function exchangesOf(proxy: ProxyModel): Exchange[] {
   return filtersOf(proxy).flatMap(({ exchange }) => exchange ?? []);
 }
 
 /** All HTTP filters, wherever they stand. */
-export function filtersOf(proxy: Proxy): Filter[] {
+export function filtersOf(proxy: ProxyModel): Filter[] {
   const managers = managersOf(proxy).flatMap(({ http }) => [...http.filters, ...http.upstreamFilters]);
   return [...managers, ...proxy.clusters.flatMap(({ filters }) => filters)];
 }
@@ -236,7 +236,7 @@ export interface HttpChain {
 }
 
 /** All chains that speak HTTP. */
-export function managersOf(proxy: Proxy): HttpChain[] {
+export function managersOf(proxy: ProxyModel): HttpChain[] {
   return proxy.listeners.flatMap((listener) =>
     listener.chains.flatMap((chain) => (chain.http ? [{ listener, chain, http: chain.http }] : [])),
   );
@@ -246,7 +246,7 @@ export function managersOf(proxy: Proxy): HttpChain[] {
 export const ownExchange = (http: Manager) => http.filters.find(({ exchange, isOff }) => exchange && !isOff);
 
 /** Our filters behind the router that a manager's requests may meet. */
-export function behindRouter(proxy: Proxy, http: Manager): Exchange[] {
+export function behindRouter(proxy: ProxyModel, http: Manager): Exchange[] {
   const filters = [...http.upstreamFilters, ...proxy.clusters.flatMap((each) => each.filters)];
   return filters.flatMap(({ exchange, isOff }) => (exchange && !isOff ? [exchange] : []));
 }

@@ -2,7 +2,7 @@
 import { WASM } from '../plugin/find.ts';
 import type { Side } from './exchange.ts';
 import { field, type Json, strings, text } from './json.ts';
-import { behindRouter, type Filter, type Manager, ownExchange, type Proxy } from './model.ts';
+import { behindRouter, type Filter, type Manager, ownExchange, type ProxyModel } from './model.ts';
 
 /** Who uses what the exchange learned: filters, logs, routes and spans that name a peer's key. */
 
@@ -81,7 +81,7 @@ function readingsIn(json: Json, where: string, phase: (side: Side, path: string[
 }
 
 /** Where in a chain each side is learned: the filter's place; that behind the router is the chain's length. */
-export function learnedIn(proxy: Proxy, http: Manager): Partial<Record<Side, number>> {
+export function learnedIn(proxy: ProxyModel, http: Manager): Partial<Record<Side, number>> {
   const learned: Partial<Record<Side, number>> = {};
   if (behindRouter(proxy, http).some(({ lists }) => lists.upstream_discovery.length > 0)) {
     learned.upstream = http.filters.length;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { visible } from '../visible.ts';
 import { text } from './json.ts';
-import { exchangesOf, managersOf, type Proxy } from './model.ts';
-import { type Severity, some } from './rule.ts';
+import { exchangesOf, managersOf, type ProxyModel } from './model.ts';
+import { places, type Severity } from './rule.ts';
 import type { Diagnosis, Examination } from './rules.ts';
 import { times } from './stats.ts';
 
@@ -30,7 +30,7 @@ function grouped(diagnoses: Diagnosis[]): Diagnosis[] {
     const key = JSON.stringify([each.rule, each.severity, each.what, each.todo]);
     groups.set(key, [...(groups.get(key) ?? []), each]);
   }
-  return Array.from(groups.values(), (all) => ({ ...all[0], where: some(all.map(({ where }) => where)) }));
+  return Array.from(groups.values(), (all) => ({ ...all[0], where: places(all) }));
 }
 
 function linesOf({ severity, rule, where, what, todo, link }: Diagnosis, paint: Paint): string[] {
@@ -57,7 +57,7 @@ function wrapped(sentence: string): string[] {
 }
 
 /** What the doctor had before it. */
-function lookedAt(proxy: Proxy): string {
+function lookedAt(proxy: ProxyModel): string {
   const { live, isWhole } = proxy.source;
   const id = text(proxy.node, 'id');
   const exchanges = exchangesOf(proxy).length;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { Proxy } from './model.ts';
+import type { ProxyModel } from './model.ts';
 
 /** A rule of the doctor's: a plain function from a proxy to what is wrong with it. */
 
@@ -20,7 +20,7 @@ export interface Rule {
   /** Its name; its paragraph in docs/troubleshoot.md has it as its heading. */
   id: string;
   /** `others` are the proxies that were asked about beside this one. */
-  check(proxy: Proxy, others: Proxy[]): Finding[];
+  check(proxy: ProxyModel, others: ProxyModel[]): Finding[];
 }
 
 export const error = (where: string, what: string, todo: string): Finding => ({ severity: 'error', where, what, todo });
@@ -39,4 +39,11 @@ export function some(names: string[], most = 4): string {
   const unique = [...new Set(names)];
   if (unique.length > most) return `${unique.slice(0, most).join(', ')} and ${unique.length - most} more`;
   return unique.length < 2 ? unique.join('') : `${unique.slice(0, -1).join(', ')} and ${unique.at(-1)}`;
+}
+
+/** Places, which have commas in them: `a; b; and 3 more`. */
+export function places(all: { where: string }[], most = 4): string {
+  const unique = [...new Set(all.map(({ where }) => where))];
+  if (unique.length <= most) return unique.join('; ');
+  return `${unique.slice(0, most).join('; ')}; and ${unique.length - most} more`;
 }

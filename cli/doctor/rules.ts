@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { type Proxy, proxyOf } from './model.ts';
+import { type ProxyModel, proxyOf } from './model.ts';
 import type { Finding, Rule, Severity } from './rule.ts';
 import * as bridge from './rules/bridge.ts';
 import * as direction from './rules/direction.ts';
@@ -90,7 +90,7 @@ export interface Diagnosis extends Finding {
 
 /** What was looked at, and what is wrong with it, worst first. */
 export interface Examination {
-  proxy: Proxy;
+  proxy: ProxyModel;
   diagnoses: Diagnosis[];
 }
 

@@ -57,7 +57,9 @@ export async function sourceAt(address: string): Promise<Source> {
     page(`/stats?filter=${REQUESTS}`),
     page('/server_info'),
   ]);
-  await sleep(TICK_MILLISECONDS);
+  // Where no request came there is nothing that it could still have to say.
+  const served = [...statsOf(requests)].some(([name, count]) => count > 0 && !name.startsWith('http.admin.'));
+  if (served) await sleep(TICK_MILLISECONDS);
   const stats = await page(`/stats?filter=${encodeURIComponent(STATS)}`);
   const source = sourceOfDump(address, JSON.parse(dump));
   if (!source) throw new Error('its /config_dump has no configuration');

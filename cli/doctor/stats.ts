@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { Proxy } from './model.ts';
+import type { ProxyModel } from './model.ts';
 
 /** Statistics of a running Envoy; 0 for what it does not have. */
 
 /** The sum of those whose name matches. */
-export function stat(proxy: Proxy, name: RegExp): number {
+export function stat(proxy: ProxyModel, name: RegExp): number {
   let sum = 0;
   for (const [each, value] of proxy.source.live?.stats ?? []) if (name.test(each)) sum += value;
   return sum;
 }
 
 /** One of the module's own, of assembly/metrics/metrics.json. Before Envoy 1.39 it may stand under a cluster's name. */
-export const moduleStat = (proxy: Proxy, name: string) =>
+export const moduleStat = (proxy: ProxyModel, name: string) =>
   stat(proxy, new RegExp(`(^|\\.)metadata_exchange[._]${name}$`));
 
 /** Requests that listeners with these stat_prefixes got. */
-export function requestsAt(proxy: Proxy, prefixes: string[]): number {
+export function requestsAt(proxy: ProxyModel, prefixes: string[]): number {
   const { stats } = proxy.source.live ?? {};
   const counts = [...new Set(prefixes)].map((each) => stats?.get(`http.${each}.downstream_rq_total`) ?? 0);
   return counts.reduce((sum, each) => sum + each, 0);

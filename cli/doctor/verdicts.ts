@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { MODULE } from '../../testkit/envoy/binary.ts';
 import { verdictOn } from '../commands/check.ts';
 import type { Exchange } from './exchange.ts';
-import { exchangesOf, type Proxy } from './model.ts';
+import { exchangesOf, type ProxyModel } from './model.ts';
 
 /** What the built module says to the configurations of a proxy, in its own words. */
 
@@ -17,10 +17,10 @@ export interface Said {
   complaints: string[];
 }
 
-const known = new WeakMap<Proxy, Said[]>();
+const known = new WeakMap<ProxyModel, Said[]>();
 
 /** What it says to each configuration; nothing where it is not built. Listeners by the hundred have equal ones. */
-export function verdictsOn(proxy: Proxy): Said[] {
+export function verdictsOn(proxy: ProxyModel): Said[] {
   const before = known.get(proxy);
   if (before) return before;
   const byContent = new Map<string, Omit<Said, 'exchange'>>();

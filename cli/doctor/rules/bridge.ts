@@ -2,7 +2,7 @@
 import type { Side } from '../exchange.ts';
 import { managersOf } from '../model.ts';
 import { bridgeFor, learnedIn, type Reading, readingsOf } from '../readings.ts';
-import { error, type Finding, type Rule, some, warning } from '../rule.ts';
+import { error, type Finding, places, type Rule, warning } from '../rule.ts';
 
 /** The order of the exchange, its bridge to dynamic metadata, and those who use what it learns. */
 
@@ -25,9 +25,10 @@ export const bridgeOnWrongSide: Rule = {
       if (sides.some((side) => bridgeFor(side, http, learned[side] as number) !== undefined)) return [];
       const side = sides[0];
       const place = side === 'downstream' ? 'after' : 'before';
-      const what = `The bridge is on the wrong side: here the ${NAMES[side]} is learned, for whom it must stand ${place} the exchange.`;
+      const passing = side === 'downstream' ? 'requests' : 'responses';
+      const what = `The bridge is on the wrong side: ${passing} pass it before the exchange has read who the ${NAMES[side]} is.`;
       const todo = `Put the bridge ${place} the exchange, or the same file on both sides; without metadata_exchange_side, if that names the other side. ${SEE}`;
-      return [error(some(bridges.map(({ where }) => where)), what, todo)];
+      return [error(places(bridges), what, todo)];
     });
   },
 };
@@ -50,7 +51,7 @@ export const noBridge: Rule = {
         const place = side === 'downstream' ? 'after' : 'before';
         const what = `The ${NAMES[side]} is looked for in dynamic metadata, and nothing writes it there: a Wasm filter cannot.`;
         const todo = `Put the bridge, envoy/dynamic_metadata.lua, ${place} the exchange; or read filter state, whose key begins with \`wasm.\`.`;
-        return [error(some(readers.map(({ where }) => where)), what, todo)];
+        return [error(places(readers), what, todo)];
       });
     });
   },

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type Exchange, usesDiscovery } from '../exchange.ts';
 import { entries, field, type Json, seconds, typeOf } from '../json.ts';
-import { exchangesOf, type Proxy } from '../model.ts';
-import { error, type Finding, note, type Rule, some, warning } from '../rule.ts';
+import { exchangesOf, type ProxyModel } from '../model.ts';
+import { error, type Finding, note, places, type Rule, some, warning } from '../rule.ts';
 import { moduleStat, times } from '../stats.ts';
 
 /** Workload discovery: peers by their addresses, from what a control plane says. */
 
 /** Those who look addresses up, by the name of the cluster that they ask. */
-function askers(proxy: Proxy): Map<string, Exchange[]> {
+function askers(proxy: ProxyModel): Map<string, Exchange[]> {
   const all = new Map<string, Exchange[]>();
   for (const exchange of [...exchangesOf(proxy), ...proxy.services]) {
     if (!usesDiscovery(exchange)) continue;
@@ -18,7 +18,7 @@ function askers(proxy: Proxy): Map<string, Exchange[]> {
   return all;
 }
 
-const wheres = (exchanges: Exchange[]) => some(exchanges.map(({ where }) => where));
+const wheres = (exchanges: Exchange[]) => places(exchanges);
 
 /** The HTTP/2 options of a cluster: undefined if it does not speak HTTP/2, an empty object if it does without any. */
 function http2Of(cluster: Json): Json {
@@ -91,7 +91,7 @@ export const discoveryVmId: Rule = {
 const YOUNG_SECONDS = 15;
 
 /** Only of a running proxy that asks a control plane. */
-const whileRunning = (check: (proxy: Proxy, live: { uptime: number }) => Finding[]) => (proxy: Proxy) => {
+const whileRunning = (check: (proxy: ProxyModel, live: { uptime: number }) => Finding[]) => (proxy: ProxyModel) => {
   const { live } = proxy.source;
   if (!live || askers(proxy).size === 0 || moduleStat(proxy, 'configurations') === 0) return [];
   return check(proxy, live);

@@ -2,7 +2,7 @@
 import { field } from '../json.ts';
 import { exchangesOf, managersOf, ownExchange } from '../model.ts';
 import { readingsOf } from '../readings.ts';
-import { type Rule, some, warning } from '../rule.ts';
+import { places, type Rule, warning } from '../rule.ts';
 import { stat, times } from '../stats.ts';
 import { facesStrangers } from './strangers.ts';
 
@@ -17,7 +17,7 @@ export const noFailurePolicy: Rule = {
       "There is no failure_policy: should the module ever fail, Envoy's default answers each request with 503 from then on.";
     const todo =
       'Choose on purpose: FAIL_OPEN for logs and metrics, FAIL_CLOSED at the edge. docs/failure-policy.md has a table.';
-    return [warning(some(without.map(({ where }) => where)), what, todo)];
+    return [warning(places(without), what, todo)];
   },
 };
 

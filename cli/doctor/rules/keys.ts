@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-import { behindRouter, type HttpChain, managersOf, ownExchange, type Proxy } from '../model.ts';
+import { behindRouter, type HttpChain, managersOf, ownExchange, type ProxyModel } from '../model.ts';
 import { learnedIn, type Reading, readingsOf } from '../readings.ts';
-import { error, type Finding, type Rule, some, warning } from '../rule.ts';
+import { error, type Finding, places, type Rule, some, warning } from '../rule.ts';
 import { isPlainKey } from './bridge.ts';
 
 /** Whether logs and filters look where the peer is. */
 
 /** Runs a check on what each HTTP chain reads of peers. */
 const onReadings =
-  (check: (readings: Reading[], at: HttpChain, proxy: Proxy) => Finding[]) =>
-  (proxy: Proxy): Finding[] =>
+  (check: (readings: Reading[], at: HttpChain, proxy: ProxyModel) => Finding[]) =>
+  (proxy: ProxyModel): Finding[] =>
     managersOf(proxy).flatMap((at) => check(readingsOf(at.http, at.chain.where), at, proxy));
 
 export const wrongKey: Rule = {
@@ -21,12 +21,12 @@ export const wrongKey: Rule = {
     if (without.length > 0) {
       const what = 'The key of filter state lacks its `wasm.`: nothing is found under it.';
       const todo = 'Write `wasm.envoy.wasm.metadata_exchange.…`. Only dynamic metadata has the name without it.';
-      findings.push(error(some(without.map(({ where }) => where)), what, todo));
+      findings.push(error(places(without), what, todo));
     }
     if (withPrefix.length > 0) {
       const what = 'Dynamic metadata has no key that begins with `wasm.`: nothing is found under it.';
       const todo = 'Write `envoy.wasm.metadata_exchange.…`. Only filter state has `wasm.` before it.';
-      findings.push(error(some(withPrefix.map(({ where }) => where)), what, todo));
+      findings.push(error(places(withPrefix), what, todo));
     }
     return findings;
   }),
@@ -43,7 +43,7 @@ export const wrongForm: Rule = {
     const what = "The peer's Struct is printed as PLAIN or FIELD: that gives bytes, or nothing.";
     const todo =
       'Write `:TYPED` for the whole Struct, a `%CEL(…)%` for one field, or publish the field (publish_fields).';
-    return [warning(some(wrong.map(({ where }) => where)), what, todo)];
+    return [warning(places(wrong), what, todo)];
   }),
 };
 
@@ -59,7 +59,7 @@ export const notPublished: Rule = {
     if (all.length === 0 || missing.length === 0) return [];
     const fields = some(missing.map(({ rest }) => rest.slice(1)));
     const what = `Plain fields are read that the filter does not publish: ${fields}.`;
-    return [error(some(missing.map(({ where }) => where)), what, 'Name them in publish_fields, by the same paths.')];
+    return [error(places(missing), what, 'Name them in publish_fields, by the same paths.')];
   }),
 };
 
@@ -76,6 +76,6 @@ export const asksForNobody: Rule = {
     const what = `It asks for the ${asked} (\`${side}\`), and this chain learns the ${known} only.`;
     const todo =
       '`downstream` is the client and `upstream` the server: exchange the two words, or let the filter learn the other side.';
-    return [warning(some(readings.map(({ where }) => where)), what, todo)];
+    return [warning(places(readings), what, todo)];
   }),
 };

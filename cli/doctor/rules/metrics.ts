@@ -6,7 +6,7 @@ import { ROOT } from '../../../testkit/envoy/binary.ts';
 import type { Exchange } from '../exchange.ts';
 import { field, list, typeOf } from '../json.ts';
 import { exchangesOf, managersOf } from '../model.ts';
-import { error, note, type Rule, some, warning } from '../rule.ts';
+import { error, note, places, type Rule, some, warning } from '../rule.ts';
 import { moduleStat, times } from '../stats.ts';
 import { asksForCertificate } from './strangers.ts';
 
@@ -32,7 +32,7 @@ export const noStatsTags: Rule = {
     const what = `The filter counts requests, and the bootstrap has no ${which}: labels stay in the metrics' names, and no query finds them.`;
     const todo =
       'Paste envoy/stats_tags.yaml into the bootstrap, with a rule for each label of your own, and restart Envoy.';
-    return [error(some(counting.map(({ where }) => where)), what, todo)];
+    return [error(places(counting), what, todo)];
   },
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Exchange } from '../exchange.ts';
 import { has } from '../exchange.ts';
-import { type Cluster, exchangesOf, managersOf, ownExchange, type Proxy } from '../model.ts';
+import { type Cluster, exchangesOf, managersOf, ownExchange, type ProxyModel } from '../model.ts';
 import { error, type Finding, note, type Rule, some, warning } from '../rule.ts';
 import { CHOOSES_AGAIN } from './bridge.ts';
 
@@ -12,7 +12,7 @@ const BEHIND = 'Tell behind the router, where it is known to which cluster a req
 const namesOf = (clusters: Cluster[]) => some(clusters.map(({ name }) => name));
 
 /** Clusters outside that an exchange at a listener or the router tells; a cluster's own chain stands in its place. */
-function toldOutside(proxy: Proxy, { lists, settings, place }: Exchange): Cluster[] {
+function toldOutside(proxy: ProxyModel, { lists, settings, place }: Exchange): Cluster[] {
   const methods = lists.upstream_propagation;
   if (methods.length === 0 || methods.every(({ skipsExternal }) => skipsExternal)) return [];
   return proxy.clusters.filter(({ isExternal, isOnlyWithoutExchange, filters }) => {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { Proxy } from '../model.ts';
-import { exchangesOf } from '../model.ts';
-import { error, type Finding, note, type Rule, some, warning } from '../rule.ts';
+import type { Exchange } from '../exchange.ts';
+import { exchangesOf, type ProxyModel } from '../model.ts';
+import { error, type Finding, note, places, type Rule, warning } from '../rule.ts';
 import { moduleStat, times } from '../stats.ts';
 import { verdictsOn } from '../verdicts.ts';
 
@@ -13,16 +13,20 @@ const SECRETS = /^every peer that asks is told fields/;
 const TODO_SECRETS = 'Choose what is told with metadata_fields, if that is not what you want.';
 
 /** Findings about complaints that match, one for each text, with all the filters that it is about. */
-function complaining(proxy: Proxy, matches: (line: string) => boolean, find: (where: string, line: string) => Finding) {
-  const places = new Map<string, string[]>();
+function complaining(
+  proxy: ProxyModel,
+  matches: (line: string) => boolean,
+  find: (where: string, line: string) => Finding,
+) {
+  const byLine = new Map<string, Exchange[]>();
   for (const { exchange, isTaken, complaints } of verdictsOn(proxy)) {
     const tells = exchange.lists.upstream_propagation.length + exchange.lists.downstream_propagation.length > 0;
     for (const line of complaints) {
       if (!isTaken || !matches(line) || (!tells && isAboutTelling(line))) continue;
-      places.set(line, [...(places.get(line) ?? []), exchange.where]);
+      byLine.set(line, [...(byLine.get(line) ?? []), exchange]);
     }
   }
-  return Array.from(places, ([line, where]) => find(some(where), line));
+  return Array.from(byLine, ([line, exchanges]) => find(places(exchanges), line));
 }
 
 /** Who tells nobody need not have anything to tell. */

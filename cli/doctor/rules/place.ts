@@ -11,7 +11,8 @@ import {
   managersOf,
   ownExchange,
 } from '../model.ts';
-import { error, type Finding, note, type Rule, some, warning } from '../rule.ts';
+import { readingsOf } from '../readings.ts';
+import { error, type Finding, note, places, type Rule, some, warning } from '../rule.ts';
 
 /** Whether the filter is there, and in its place. */
 
@@ -21,8 +22,9 @@ export const noFilter: Rule = {
     const { listeners, services, source } = proxy;
     const network = listeners.flatMap(({ chains }) => chains.flatMap((each) => each.networkFilters));
     const isThere = exchangesOf(proxy).length > 0 || services.length > 0 || network.some(({ exchange }) => exchange);
-    // Where it should come and has not, `not-loaded` says so.
-    if (isThere || filtersOf(proxy).some(({ isAwaited, isStandIn }) => isAwaited || isStandIn)) return [];
+    // Where it should come and has not, `not-loaded` or `refused-by-envoy` says so.
+    if (isThere || source.refused.length > 0) return [];
+    if (filtersOf(proxy).some(({ isAwaited, isStandIn }) => isAwaited || isStandIn)) return [];
     if (!source.isWhole && listeners.length === 0) {
       const what = 'The file has no listener: this proxy gets them from a control plane.';
       return [note('', what, 'Give the admin address of the running proxy, or a file with its /config_dump.')];
@@ -52,7 +54,7 @@ export const listenerWithoutFilter: Rule = {
     if (others.length > 0) {
       const what = 'These listeners have no filter, and no traffic_direction either: nobody is known there.';
       const todo = 'If they only serve probes or statistics, that is right. Otherwise give them both.';
-      findings.push(note(some(others.map(({ chain }) => chain.where)), what, todo));
+      findings.push(note(places(others.map(({ chain }) => chain)), what, todo));
     }
     return findings;
   },
@@ -85,13 +87,15 @@ function answerer({ type, config, isOff }: Filter): string | undefined {
 export const answersFirst: Rule = {
   id: 'answers-first',
   check(proxy) {
-    return managersOf(proxy).flatMap(({ http }) => {
+    return managersOf(proxy).flatMap(({ http, chain }) => {
       const own = ownExchange(http);
       const { lists } = own?.exchange ?? {};
+      // Of those that ask for the peer here `reads-too-early` says more.
+      const readers = readingsOf(http, chain.where).map(({ filter }) => filter);
       if (!own || !lists || lists.downstream_discovery.length + lists.downstream_propagation.length === 0) return [];
       return http.filters.slice(0, own.index).flatMap((filter) => {
         const name = answerer(filter);
-        if (!name) return [];
+        if (!name || readers.includes(filter)) return [];
         const what = `Requests that ${name} answers here have an unknown client, and their client is not told who refused: it stands before the exchange.`;
         return [warning(filter.where, what, 'Move the exchange before it, best to the first place in the chain.')];
       });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { hearsClaims } from '../exchange.ts';
 import { field, type Json, list, text } from '../json.ts';
-import { type HttpChain, managersOf, ownExchange, type Proxy } from '../model.ts';
+import { type HttpChain, managersOf, ownExchange, type ProxyModel } from '../model.ts';
 import { readingsOf } from '../readings.ts';
 import { error, type Finding, type Rule, warning } from '../rule.ts';
 
@@ -14,7 +14,7 @@ export const asksForCertificate = ({ chain }: HttpChain) => field(chain.tls, 're
  * Whether strangers come in: a gateway does not ask its clients for a certificate; or a listener of any proxy that
  * speaks TLS and does not ask either, which is for people who are not of the mesh.
  */
-export function facesStrangers(proxy: Proxy, at: HttpChain): 'surely' | 'likely' | undefined {
+export function facesStrangers(proxy: ProxyModel, at: HttpChain): 'surely' | 'likely' | undefined {
   if (asksForCertificate(at)) return undefined;
   if (proxy.role === 'router') return 'surely';
   return at.chain.tls ? 'likely' : undefined;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type Exchange, hearsClaims } from '../exchange.ts';
-import { type HttpChain, managersOf, ownExchange, type Proxy } from '../model.ts';
+import { type HttpChain, managersOf, ownExchange, type ProxyModel } from '../model.ts';
 import { error, type Finding, type Rule, warning } from '../rule.ts';
 import { moduleStat, requestsAt, times } from '../stats.ts';
 
@@ -59,7 +59,7 @@ const SEEN = [
 ];
 
 /** Chains with our filter for which something holds. */
-const chainsWith = (proxy: Proxy, matches: (own: Exchange) => boolean): HttpChain[] =>
+const chainsWith = (proxy: ProxyModel, matches: (own: Exchange) => boolean): HttpChain[] =>
   managersOf(proxy).filter(({ http }) => {
     const own = ownExchange(http)?.exchange;
     return own !== undefined && matches(own);
@@ -121,7 +121,7 @@ export const otherHeaders: Rule = {
 };
 
 /** The header names under which a proxy's listeners do something. */
-function headersOf(proxy: Proxy, what: 'downstream_discovery' | 'upstream_propagation'): string[] {
+function headersOf(proxy: ProxyModel, what: 'downstream_discovery' | 'upstream_propagation'): string[] {
   const chains = chainsWith(proxy, ({ lists }) => lists[what].some(({ name }) => name === 'istio_headers'));
   return [...new Set(chains.flatMap(({ http }) => ownExchange(http)?.exchange?.headers ?? []))];
 }

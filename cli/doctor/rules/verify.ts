@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type Exchange, hearsClaims } from '../exchange.ts';
 import { field, type Json } from '../json.ts';
-import { exchangesOf, managersOf, ownExchange, type Proxy } from '../model.ts';
+import { exchangesOf, managersOf, ownExchange, type ProxyModel } from '../model.ts';
 import { readingsOf } from '../readings.ts';
 import { error, type Finding, note, type Rule, warning } from '../rule.ts';
 import { moduleStat, times } from '../stats.ts';
@@ -93,7 +93,7 @@ export const unverified: Rule = {
   },
 };
 
-const hasCertificates = (proxy: Proxy) => managersOf(proxy).some(asksForCertificate);
+const hasCertificates = (proxy: ProxyModel) => managersOf(proxy).some(asksForCertificate);
 
 export const mismatches: Rule = {
   id: 'mismatches',

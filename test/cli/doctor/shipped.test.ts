@@ -235,7 +235,7 @@ const BROKEN: [path: string, how: string, change: (config: Bootstrap) => void, r
   ['consumers/access-log/envoy', 'without the bridge', withoutBridge, 'no-bridge'],
   ['consumers/rbac/envoy', 'with the exchange last', exchangeLast, 'reads-too-early'],
   ['consumers/rbac/envoy', 'with the bridge last', bridgeLast, 'reads-too-early'],
-  ['consumers/rate-limit/envoy', 'with the exchange last', exchangeLast, 'answers-first'],
+  ['consumers/rate-limit/envoy', 'with the exchange last', exchangeLast, 'reads-too-early'],
   ['consumers/rate-limit/envoy', 'without the bridge', withoutBridge, 'no-bridge'],
   ['consumers/ext-authz/envoy', 'with the bridge last', bridgeLast, 'reads-too-early'],
   ['consumers/ext-proc/envoy', 'with the exchange last', exchangeLast, 'reads-too-early'],
