@@ -9,6 +9,7 @@ import { App, ID, METADATA, send } from '../../../testkit/http.ts';
 import { struct } from '../../../testkit/struct.ts';
 import { WorkloadServer } from '../../../testkit/xds/server.ts';
 import { ConfigFiles } from '../../support/config_files.ts';
+import { OLDEST_AND_NEWEST } from '../../support/consumers.ts';
 import { CLIENT, SERVER } from '../../support/discovery.ts';
 import { CASES, linesOf } from '../../support/doctor/examine.ts';
 import { exchange, HEADERS, inbound, type Json, NODE, outbound, ROUTE, rbac } from '../../support/doctor/given.ts';
@@ -49,10 +50,10 @@ const answering = (filters: Json[], more: object = {}) =>
   inbound(filters, { routes: [{ match: { prefix: '/' }, direct_response: { status: 200 } }], ...more });
 
 describe('why is the peer unknown?', () => {
-  test('it is known: the quick start, after a request, has nothing wrong', async () => {
-    await using server = await Envoy.start(shipped('envoy/quick-start/server.yaml'));
+  test.each(OLDEST_AND_NEWEST)('it is known: the quick start after a request, Envoy %s', async (_, version) => {
+    await using server = await Envoy.start(shipped('envoy/quick-start/server.yaml'), { version });
     const config = shipped('envoy/quick-start/client.yaml', { reviews: await server.port('inbound') });
-    await using client = await Envoy.start(config);
+    await using client = await Envoy.start(config, { version });
     expect((await send(await client.port('outbound'), { path: '/reviews/1' })).status).toBe(200);
     for (const envoy of [client, server]) {
       await runs(envoy);
