@@ -30,7 +30,7 @@ export const doctor = defineCommand({
     const problems: string[] = [];
     const sources = await Promise.all(args._.map((each) => read(each, problems)));
     const examinations = examine(sources.flatMap((each) => each ?? []));
-    if (args.json) print(visibleJson(jsonOf(examinations)));
+    if (args.json) print(visibleJson(jsonOf(examinations, problems)));
     else if (examinations.length > 0) print(report(examinations, paint));
     if (!isBuilt())
       warn('The module is not built, so nobody asked it what it thinks of the configuration: `make build`.');

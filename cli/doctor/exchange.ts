@@ -142,7 +142,8 @@ function headersOf({ headers, dialect }: Json): string[] {
 function listsOf(settings: Json, hasLists: boolean, place: Place, direction: Direction): Lists {
   if (place === 'service') return { ...NO_LISTS };
   if (hasLists) {
-    return Object.fromEntries(LISTS.map((name) => [name, list(settings, name).map(methodOf)])) as unknown as Lists;
+    const methods = (name: string) => list(settings, name).map(methodOf).filter(doesSomething);
+    return Object.fromEntries(LISTS.map((name) => [name, methods(name)])) as unknown as Lists;
   }
   // A cluster's chain serves whichever listener a request came by: mostly one before a client.
   const looks = place === 'cluster' ? 'OUTBOUND' : direction;
@@ -167,6 +168,9 @@ function methodOf(json: Json): Method {
   const [[name, options] = ['', {}]] = Object.entries((json ?? {}) as object);
   return { name, skipsExternal: options?.skip_external_clusters === true };
 }
+
+/** Methods of Istio's native filter are taken that a Wasm filter cannot do. */
+const doesSomething = ({ name }: Method) => name !== '' && name !== 'upstream_filter_state';
 
 /** Whether a list has a method by which peers speak for themselves. */
 export const hearsClaims = (methods: Method[]) =>

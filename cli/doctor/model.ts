@@ -189,7 +189,7 @@ class Builder {
         exchange,
         isNativeExchange: isNativeExchange(any),
         bridge: type.endsWith('.lua.v3.Lua') ? bridgeOf(any) : undefined,
-        isStandIn: exchange === undefined && isOurs(name) && STAND_INS.test(type),
+        isStandIn: isOurs(name) && field(json, 'config_discovery') !== undefined && STAND_INS.test(type),
       };
     });
   }

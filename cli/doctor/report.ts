@@ -88,9 +88,10 @@ function summary(diagnoses: Diagnosis[], paint: Paint): string {
   return [paint('green', 'Nothing is wrong, as far as this shows.'), ...notes].join(' ');
 }
 
-/** The same for programs. */
-export function jsonOf(examinations: Examination[]): object {
+/** The same for programs; with who could not be asked, and why. */
+export function jsonOf(examinations: Examination[], problems: string[]): object {
   return {
+    problems,
     proxies: examinations.map(({ proxy, diagnoses }) => ({
       name: proxy.source.name,
       node: text(proxy.node, 'id') || null,

@@ -33,6 +33,7 @@ export const RULES: Rule[] = [
   traffic.otherHeaders,
   traffic.nothingSent,
   traffic.nothingArrives,
+  traffic.someUnknown,
   traffic.refused,
   traffic.oversize,
   traffic.streamsUnserved,

@@ -14,10 +14,11 @@ export function stat(proxy: ProxyModel, name: RegExp): number {
 export const moduleStat = (proxy: ProxyModel, name: string) =>
   stat(proxy, new RegExp(`(^|\\.)metadata_exchange[._]${name}$`));
 
-/** Requests that listeners with these stat_prefixes got. */
+/** Requests that listeners with these stat_prefixes got. Envoy writes colons as underscores in names. */
 export function requestsAt(proxy: ProxyModel, prefixes: string[]): number {
   const { stats } = proxy.source.live ?? {};
-  const counts = [...new Set(prefixes)].map((each) => stats?.get(`http.${each}.downstream_rq_total`) ?? 0);
+  const names = prefixes.map((each) => each.replaceAll(/:\/\/|:\/|:/g, '_'));
+  const counts = [...new Set(names)].map((each) => stats?.get(`http.${each}.downstream_rq_total`) ?? 0);
   return counts.reduce((sum, each) => sum + each, 0);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Side } from '../exchange.ts';
-import { managersOf } from '../model.ts';
+import { type Manager, managersOf, type ProxyModel } from '../model.ts';
 import { bridgeFor, learnedIn, type Reading, readingsOf } from '../readings.ts';
 import { error, type Finding, places, type Rule, warning } from '../rule.ts';
 
@@ -12,26 +12,27 @@ const SEE = 'docs/consume.md has a picture.';
 
 export const bridgeOnWrongSide: Rule = {
   id: 'bridge-on-wrong-side',
-  check(proxy) {
-    return managersOf(proxy).flatMap(({ http }): Finding[] => {
-      const bridges = http.filters.filter(({ bridge, isOff }) => bridge && !isOff);
-      const learned = learnedIn(proxy, http);
-      const sides = SIDES.filter((side) => learned[side] !== undefined);
-      if (bridges.length === 0) return [];
-      if (sides.length === 0) {
-        const what = 'The bridge has nothing to pass on: no filter of this chain learns who is on the other side.';
-        return [warning(bridges[0].where, what, 'Put the exchange into the chain, or remove the bridge.')];
-      }
-      if (sides.some((side) => bridgeFor(side, http, learned[side] as number) !== undefined)) return [];
-      const side = sides[0];
-      const place = side === 'downstream' ? 'after' : 'before';
-      const passing = side === 'downstream' ? 'requests' : 'responses';
-      const what = `The bridge is on the wrong side: ${passing} pass it before the exchange has read who the ${NAMES[side]} is.`;
-      const todo = `Put the bridge ${place} the exchange, or the same file on both sides; without metadata_exchange_side, if that names the other side. ${SEE}`;
-      return [error(places(bridges), what, todo)];
-    });
-  },
+  check: (proxy) => managersOf(proxy).flatMap(({ http }) => wrongBridge(proxy, http) ?? []),
 };
+
+/** What is wrong with the bridges of a chain. */
+function wrongBridge(proxy: ProxyModel, http: Manager): Finding | undefined {
+  const bridges = http.filters.filter(({ bridge, isOff }) => bridge && !isOff);
+  const learned = learnedIn(proxy, http);
+  const sides = SIDES.filter((side) => learned[side] !== undefined);
+  if (bridges.length === 0) return undefined;
+  if (sides.length === 0) {
+    const what = 'The bridge has nothing to pass on: no filter of this chain learns who is on the other side.';
+    return warning(bridges[0].where, what, 'Put the exchange into the chain, or remove the bridge.');
+  }
+  if (sides.some((side) => bridgeFor(side, http, learned[side] as number) !== undefined)) return undefined;
+  const [side] = sides;
+  const place = side === 'downstream' ? 'after' : 'before';
+  const passing = side === 'downstream' ? 'requests' : 'responses';
+  const what = `The bridge is on the wrong side: ${passing} pass it before the exchange has read who the ${NAMES[side]} is.`;
+  const todo = `Put the bridge ${place} the exchange, or the same file on both sides; without metadata_exchange_side, if that names the other side. ${SEE}`;
+  return error(places(bridges), what, todo);
+}
 
 export const noBridge: Rule = {
   id: 'no-bridge',
@@ -47,7 +48,7 @@ export const noBridge: Rule = {
         if (exchange === undefined || readers.length === 0) return [];
         if (bridgeFor(side, http, exchange) !== undefined) return [];
         // Where there is a bridge and none is of use, that is said already.
-        if (bridgeOnWrongSide.check(proxy, []).some(({ where }) => where.startsWith(chain.where))) return [];
+        if (wrongBridge(proxy, http)) return [];
         const place = side === 'downstream' ? 'after' : 'before';
         const what = `The ${NAMES[side]} is looked for in dynamic metadata, and nothing writes it there: a Wasm filter cannot.`;
         const todo = `Put the bridge, envoy/dynamic_metadata.lua, ${place} the exchange; or read filter state, whose key begins with \`wasm.\`.`;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type Exchange, hearsClaims } from '../exchange.ts';
 import { type HttpChain, managersOf, ownExchange, type ProxyModel } from '../model.ts';
-import { error, type Finding, type Rule, warning } from '../rule.ts';
+import { error, type Finding, note, type Rule, warning } from '../rule.ts';
 import { moduleStat, requestsAt, times } from '../stats.ts';
 
 /** What the counters of a running proxy say. */
@@ -93,13 +93,13 @@ export const nothingArrives: Rule = {
     const findings: Finding[] = [];
     const got = requestsAt(proxy, prefixesOf(fromClients));
     if (got > 0) {
-      const what = `${times(got, 'request')} came, and no client said who it is.`;
-      const todo = `Ask the doctor about the client's proxy. Either it tells nobody, or under other header names than ${headersAt(fromClients)}, or something in between takes them.`;
+      const what = `${times(got, 'request')} came, and no client told its metadata.`;
+      const todo = `Ask the doctor about the client's proxy. Either it tells nobody, or only its id, or under other header names than ${headersAt(fromClients)}; or something in between takes them.`;
       findings.push(warning(fromClients[0].chain.where, what, todo));
     }
     const sent = requestsAt(proxy, prefixesOf(fromServers));
     if (sent > 0 && moduleStat(proxy, 'headers_sent') > 0) {
-      const what = `${times(sent, 'request')} went out with our headers, and no server answered who it is.`;
+      const what = `${times(sent, 'request')} went out with our headers, and no server answered with its metadata.`;
       const todo = `Ask the doctor about the server's proxy. Either it has no filter, or other header names than ${headersAt(fromServers)}, or its listener is not INBOUND.`;
       findings.push(warning(fromServers[0].chain.where, what, todo));
     }
@@ -108,6 +108,30 @@ export const nothingArrives: Rule = {
 };
 
 const headersAt = ([first]: HttpChain[]) => ownExchange(first.http)?.exchange?.headers.join(' and ') ?? '';
+
+/** Fewer unknown peers than this, or a smaller part of all, are no news. */
+const FEW = 10;
+const SMALL_PART = 0.1;
+
+export const someUnknown: Rule = {
+  id: 'some-unknown',
+  check(proxy) {
+    const fromClients = chainsWith(proxy, ({ lists }) => hearsClaims(lists.downstream_discovery));
+    const fromServers = chainsWith(proxy, ({ lists }) => hearsClaims(lists.upstream_discovery));
+    // The counters do not tell the two sides apart.
+    if (fromClients.length > 0 === fromServers.length > 0) return [];
+    const [reading] = [...fromClients, ...fromServers];
+    const all = requestsAt(proxy, prefixesOf([...fromClients, ...fromServers]));
+    const read = moduleStat(proxy, 'peers_received');
+    const counted = [...Object.keys(CAUSES), 'oversize', 'discovery_found'];
+    const unknown = all - read - counted.reduce((sum, each) => sum + moduleStat(proxy, each), 0);
+    if (read === 0 || unknown < FEW || unknown < all * SMALL_PART) return [];
+    const side = fromClients.length > 0 ? 'client' : 'server';
+    const what = `Of ${times(all, 'request')} ${unknown} have a ${side} that told no metadata.`;
+    const todo = `Probes, and ${side}s without the filter, say nothing: docs/discovery.md knows them by their addresses. The access log shows which requests.`;
+    return [note(reading.chain.where, what, todo)];
+  },
+};
 
 export const otherHeaders: Rule = {
   id: 'other-headers',

@@ -57,6 +57,12 @@ export const COUNTED_CASES: Case[] = [
     broken: { config: CLIENT, stats: { ...RUNS, ...requests(7), headers_sent: 14, own_header_bytes: 9 } },
     healthy: { config: CLIENT, stats: { ...RUNS } },
   },
+  {
+    rule: 'some-unknown',
+    severity: 'note',
+    broken: { config: SERVER, stats: { ...RUNS, ...requests(100), peers_received: 60 } },
+    healthy: { config: SERVER, stats: { ...RUNS, ...requests(100), peers_received: 95 } },
+  },
   ...REFUSALS.map((cause) => counter('refused', `refused_${cause}`)),
   counter('oversize', 'oversize'),
   counter('streams-unserved', 'streams_unserved'),
