@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { contentOf, type Found, isOurs, WASM } from '../plugin/find.ts';
-import { field, type Json, list, messageOf, text, typeOf } from './json.ts';
+import { entries, field, type Json, list, messageOf, text, typeOf } from './json.ts';
 
 /** One configuration of our filter: what it was told, and what it does because of that. */
 
@@ -80,7 +80,7 @@ export function exchangeOf(any: Json, where: string, place: Place, direction: Di
     headers: headersOf(settings),
     failurePolicy: policyOf(config),
     vmId: text(vm, 'vm_id'),
-    found: { what: where, ...content, node },
+    found: { what: where, ...content, node: node && nodeFrom(node) },
   };
   return exchange;
 }
@@ -96,6 +96,18 @@ export function isNativeExchange(any: Json): boolean {
 
 /** What the native filter calls its headers, and ours in Istio's dialect. */
 export const NATIVE_HEADERS = ['x-envoy-peer-metadata', 'x-envoy-peer-metadata-id'];
+
+/** What the module is told of a node, whatever stands in the file. */
+function nodeFrom(node: Json): Json {
+  const metadata = field(node, 'metadata');
+  const locality = Object.fromEntries(['region', 'zone'].map((key) => [key, text(node, 'locality', key)]));
+  return {
+    id: text(node, 'id'),
+    cluster: text(node, 'cluster'),
+    metadata: entries(node, 'metadata').length > 0 ? metadata : undefined,
+    locality,
+  };
+}
 
 function contentIn(config: Json): { bytes: Buffer; text?: string } {
   try {
@@ -134,9 +146,10 @@ function policyOf(config: Json): string | undefined {
   return field(config, 'fail_open') === true ? 'FAIL_OPEN' : undefined;
 }
 
-function headersOf({ headers, dialect }: Json): string[] {
-  const [metadata, id] = dialect === 'istio' ? NATIVE_HEADERS : ['x-istio-peer-metadata', 'x-istio-peer-id'];
-  return [headers?.metadata ?? metadata, headers?.id ?? id].map((name) => String(name).toLowerCase());
+function headersOf(settings: Json): string[] {
+  const [metadata, id] = settings.dialect === 'istio' ? NATIVE_HEADERS : ['x-istio-peer-metadata', 'x-istio-peer-id'];
+  const named = [text(settings, 'headers', 'metadata') || metadata, text(settings, 'headers', 'id') || id];
+  return named.map((name) => name.toLowerCase());
 }
 
 function listsOf(settings: Json, hasLists: boolean, place: Place, direction: Direction): Lists {

@@ -30,7 +30,12 @@ export function entries(json: Json, ...path: string[]): [string, Json][] {
 }
 
 /** The same for a text: an empty one where there is none. */
-export const text = (json: Json, ...path: string[]) => String(field(json, ...path) ?? '');
+export const text = (json: Json, ...path: string[]) => asText(field(json, ...path));
+
+/** The same for a list of texts. */
+export const texts = (json: Json, ...path: string[]) => list(json, ...path).map(asText);
+
+const asText = (json: Json) => (typeof json === 'object' || json === undefined ? '' : String(json));
 
 /** The name of an Any's message, without the address before it. What is in a TypedStruct counts. */
 export function typeOf(any: Json): string {
@@ -44,7 +49,7 @@ const isWrapped = (any: Json) => /\.TypedStruct$/.test(text(any, '@type'));
 
 /** A duration of protobuf's in seconds. */
 export function seconds(duration: Json): number | undefined {
-  const found = /^(\d+(?:\.\d+)?)s$/.exec(String(duration ?? ''));
+  const found = /^(\d+(?:\.\d+)?)s$/.exec(asText(duration));
   return found ? Number(found[1]) : undefined;
 }
 

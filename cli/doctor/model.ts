@@ -2,7 +2,7 @@
 import { isOurs } from '../plugin/find.ts';
 import { bridgeOf, type Sides } from './bridge.ts';
 import { type Direction, type Exchange, exchangeOf, isNativeExchange, type Place } from './exchange.ts';
-import { entries, field, type Json, list, messageOf, text, typeOf } from './json.ts';
+import { entries, field, type Json, list, messageOf, text, texts, typeOf } from './json.ts';
 import type { Source } from './source.ts';
 
 /** One model of an Envoy for all rules: its listeners, their chains, their filters in order, and its clusters. */
@@ -140,7 +140,7 @@ class Builder {
       isExternal: isOutside || istio.disable_mx === true,
       isOnlyWithoutExchange: !isOutside && istio.disable_mx === true,
       filters: this.filters(list(options, 'http_filters'), where, 'cluster', undefined),
-      members: list(field(json, 'cluster_type', 'typed_config'), 'clusters').map(String),
+      members: texts(json, 'cluster_type', 'typed_config', 'clusters'),
       tls: tlsOf(json, 'UpstreamTlsContext'),
     };
   }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { list } from '../json.ts';
 import { behindRouter, type HttpChain, managersOf, ownExchange, type ProxyModel } from '../model.ts';
 import { learnedIn, type Reading, readingsOf } from '../readings.ts';
 import { error, type Finding, places, type Rule, some, warning } from '../rule.ts';
@@ -52,7 +53,7 @@ export const notPublished: Rule = {
   check: onReadings((readings, { http }, proxy) => {
     const own = ownExchange(http)?.exchange;
     const all = [...(own ? [own] : []), ...behindRouter(proxy, http)];
-    const published = new Set(all.flatMap(({ settings }) => (settings.publish_fields as string[] | undefined) ?? []));
+    const published = new Set(all.flatMap(({ settings }) => list(settings, 'publish_fields')));
     const missing = readings.filter(
       ({ hasPrefix, rest }) => hasPrefix && rest.startsWith('.') && !published.has(rest.slice(1)),
     );

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { parse } from 'yaml';
 import { ROOT } from '../../../testkit/envoy/binary.ts';
 import type { Exchange } from '../exchange.ts';
-import { field, list, typeOf } from '../json.ts';
+import { entries, field, list, typeOf } from '../json.ts';
 import { exchangesOf, managersOf } from '../model.ts';
 import { error, note, places, type Rule, some, warning } from '../rule.ts';
 import { moduleStat, times } from '../stats.ts';
@@ -25,7 +25,7 @@ export const noStatsTags: Rule = {
   check(proxy) {
     const counting = exchangesOf(proxy).filter(counts);
     if (counting.length === 0 || proxy.source.bootstrap === undefined) return [];
-    const own = counting.flatMap(({ settings }) => Object.keys(settings.metrics.labels ?? {}));
+    const own = counting.flatMap(({ settings }) => entries(settings, 'metrics', 'labels').map(([name]) => name));
     const missing = [...labelsWithRules(), ...own].filter((each) => !proxy.statsTags.includes(each));
     if (missing.length === 0) return [];
     const which = proxy.statsTags.length === 0 ? 'stats_tags' : `stats_tags for ${some(missing)}`;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Exchange } from '../exchange.ts';
 import { has } from '../exchange.ts';
+import { type Json, texts } from '../json.ts';
 import { type Cluster, exchangesOf, managersOf, ownExchange, type ProxyModel } from '../model.ts';
 import { error, type Finding, note, type Rule, some, warning } from '../rule.ts';
 import { CHOOSES_AGAIN } from './bridge.ts';
@@ -116,9 +117,8 @@ export const claimsPass: Rule = {
 };
 
 /** Whether a route configuration removes a header from requests. */
-function removes(routes: unknown, header: string): boolean {
+function removes(routes: Json, header: string): boolean {
   if (routes === null || typeof routes !== 'object') return false;
-  const { request_headers_to_remove, requestHeadersToRemove, ...rest } = routes as Record<string, unknown>;
-  const removed = [request_headers_to_remove, requestHeadersToRemove].flat().map((each) => String(each).toLowerCase());
-  return removed.includes(header) || Object.values(rest).some((each) => removes(each, header));
+  const removed = texts(routes, 'request_headers_to_remove').map((each) => each.toLowerCase());
+  return removed.includes(header) || Object.values(routes).some((each) => removes(each, header));
 }

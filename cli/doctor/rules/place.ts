@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Exchange } from '../exchange.ts';
 import { NATIVE_HEADERS } from '../exchange.ts';
-import { entries, field, type Json } from '../json.ts';
+import { entries, field, type Json, list } from '../json.ts';
 import {
   behindRouter,
   exchangesOf,
@@ -152,7 +152,7 @@ function perRoute(routes: Json, filter: string, where = 'the route table'): [str
   const here = entries(routes, 'typed_per_filter_config').filter(([name]) => name === filter);
   const found = here.map(([, config]) => [where, config] as [string, Json]);
   for (const key of ['virtual_hosts', 'routes']) {
-    for (const each of field(routes, key) ?? []) {
+    for (const each of list(routes, key)) {
       const kind = key === 'routes' ? 'a route' : 'the virtual host';
       const called = field(each, 'name');
       found.push(...perRoute(each, filter, called ? `${kind} ${called}` : kind));

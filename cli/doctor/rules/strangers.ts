@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { hearsClaims } from '../exchange.ts';
-import { field, type Json, list, text } from '../json.ts';
+import { field, type Json, list, text, texts } from '../json.ts';
 import { type HttpChain, managersOf, ownExchange, type ProxyModel } from '../model.ts';
 import { readingsOf } from '../readings.ts';
 import { error, type Finding, type Rule, warning } from '../rule.ts';
@@ -75,7 +75,7 @@ export const forgedHeader: Rule = {
 /** Headers that are taken away from requests, anywhere in routes or in header mutation. */
 function removedIn(json: Json): string[] {
   return objectsIn(json).flatMap((each) => [
-    ...list(each, 'request_headers_to_remove').map((name) => String(name).toLowerCase()),
+    ...texts(each, 'request_headers_to_remove').map((name) => name.toLowerCase()),
     ...list(each, 'request_mutations').flatMap((mutation) => text(mutation, 'remove').toLowerCase() || []),
   ]);
 }
