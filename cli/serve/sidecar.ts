@@ -55,7 +55,9 @@ export class Sidecar {
   /** How much its counters grew in so many seconds, as if it had been asked exactly then; nothing while it is silent. */
   grown(seconds: number): Sample[] {
     const [first, last] = [this.pages[0], this.pages.at(-1)];
-    if (this.silent || !last || first === last) return [];
+    if (this.silent || !last) return [];
+    // What it counted before it was asked is not known; which edges there are is.
+    if (first === last) return last.samples.map((sample) => ({ ...sample, value: 0 }));
     const scale = (seconds * 1000) / (last.at - first.at);
     return increase(first.samples, last.samples).map((sample) => ({ ...sample, value: sample.value * scale }));
   }
