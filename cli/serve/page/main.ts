@@ -76,13 +76,10 @@ function freshness(): void {
 
 const events = new EventSource('events');
 events.addEventListener('message', ({ data }) => {
-  const first = snapshot === undefined;
   snapshot = JSON.parse(data) as Snapshot;
   arrived = Date.now();
   announce(snapshot);
-  const start = performance.now();
   show();
-  if (first) performance.measure('first layout', { start, end: performance.now() });
   freshness();
 });
 events.addEventListener('error', () => {

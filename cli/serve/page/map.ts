@@ -11,15 +11,16 @@ import { isBad, labelOf, nameOf, sentenceOf, short, stateOf } from './words.ts';
 /** The picture: nodes and edges' labels are links, lines are there for the eye. */
 
 const NODE_HEIGHT = 50;
-const [LEAST_WIDTH, MOST_WIDTH] = [132, 250];
+const [LEAST_WIDTH, MOST_WIDTH] = [132, 300];
 /** Where a node's text begins, and what is free behind it. */
 const [TEXT_AT, BEHIND] = [42, 16];
 const MOST_CHARACTERS = 30;
 const LABEL = { http: { width: 108, height: 34 }, tcp: { width: 148, height: 34 } };
 /** Up to so many nodes both directions are tried. */
 const FEW = 60;
-/** If so large a part of all nodes is new, all are placed anew. */
+/** If so large a part of all nodes is new, all are placed anew; and at first, while they come one after the other. */
 const MANY_NEW = 0.3;
+const SETTLING_MILLISECONDS = 20_000;
 const MARGIN = 28;
 const PAN = 60;
 
@@ -34,8 +35,11 @@ export class MapView {
   private readonly ruler = document.createElement('canvas').getContext('2d') as CanvasRenderingContext2D;
   private layout: Layout | undefined;
   private snapshot: Snapshot | undefined;
-  /** Whoever has moved the picture does not want it moved. */
+  /** Whoever has moved the picture does not want it moved, */
   private isMoved = false;
+  /** and whoever has begun to look at something wants to find it where it was. */
+  private isSettled = false;
+  private firstAt = 0;
 
   constructor() {
     this.viewport.append(this.lines, this.nodes, this.labels);
@@ -60,6 +64,7 @@ export class MapView {
 
   update(snapshot: Snapshot, selection: Selection | undefined): void {
     this.snapshot = snapshot;
+    this.isSettled ||= this.isMoved || selection !== undefined;
     this.place(snapshot);
     const related = relatedTo(snapshot, selection);
     const present = new Set<string>();
@@ -183,7 +188,10 @@ export class MapView {
     if (newNodes === 0 && this.layout && snapshot.edges.every(({ id }) => this.layout?.edges.has(id))) return;
     const nodes = snapshot.nodes.map((node) => this.sizeOf(node, snapshot));
     const edges = snapshot.edges.map(sizeOfEdge);
-    if (this.layout && newNodes <= snapshot.nodes.length * MANY_NEW) {
+    const start = performance.now();
+    this.firstAt ||= start;
+    const isSettled = this.isSettled || start - this.firstAt > SETTLING_MILLISECONDS;
+    if (this.layout && isSettled && newNodes <= snapshot.nodes.length * MANY_NEW) {
       extend(this.layout, nodes, edges);
     } else {
       this.layout = this.arranged(nodes, edges);

@@ -226,9 +226,12 @@ test('a stranger who calls itself markup stays text', async () => {
   await expect.poll(() => heading.textContent()).toContain('onerror');
   const text = await heading.textContent();
   // What Envoy's metrics leave of it is all there is.
-  const [{ metric }] = await prometheus.query('istio_requests_total{source_workload=~".*onerror.*"}');
-  expect(text).toBe(metric.source_workload);
-  expect(await stranger.getAttribute('aria-label')).toContain(metric.source_workload);
+  const known = async () => {
+    const [series] = await prometheus.query('istio_requests_total{source_workload=~".*onerror.*"}');
+    return series?.metric.source_workload;
+  };
+  await expect.poll(known, { timeout: 10_000 }).toBe(text);
+  expect(await stranger.getAttribute('aria-label')).toContain(text);
   expect(await elements()).toBe(before);
 });
 
