@@ -22,12 +22,12 @@ help: ## Lists the targets, with the variables that each takes
 	  /^## [A-Z]/ { sub(/^## /, ""); printf "\n%s\n", $$0 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: packages envoy $(BUILT) $(PAGE) ## A mesh of real Envoys, and a map of who calls whom
-##   KEEP=1           leaves them running until Ctrl-C
+demo: packages envoy $(BUILT) $(PAGE) ## A mesh of real Envoys, and a live map of who calls whom
+##   KEEP=1           leaves them running until Ctrl-C, which is usual at a terminal; KEEP=0 does not
 ##   PAIR=1           two Envoys only, and what each of them has learned, field by field
 ##   SECONDS=n        how long requests are sent through the mesh
 ifeq ($(filter-out 0,$(PAIR)),)
-	@$(BIN)/tsx tools/demo.ts $(call switch,keep,KEEP) $(call flag,seconds,SECONDS)
+	@$(BIN)/tsx tools/demo.ts $(call flag,keep,KEEP) $(call flag,seconds,SECONDS)
 else
 	@$(BIN)/tsx tools/demo/pair.ts $(call switch,keep,KEEP)
 endif

@@ -22,6 +22,7 @@ const FEW = 60;
 const MANY_NEW = 0.3;
 const SETTLING_MILLISECONDS = 20_000;
 const MARGIN = 28;
+const [UNREADABLE, READABLE] = [0.5, 0.9];
 const PAN = 60;
 
 export class MapView {
@@ -40,6 +41,7 @@ export class MapView {
   /** and whoever has begun to look at something wants to find it where it was. */
   private isSettled = false;
   private firstAt = 0;
+  private openId: string | undefined;
 
   constructor() {
     this.viewport.append(this.lines, this.nodes, this.labels);
@@ -83,6 +85,18 @@ export class MapView {
       element.remove();
       this.drawn.delete(key);
     }
+    if (selection && selection.id !== this.openId) this.lookAt(selection);
+    this.openId = selection?.id;
+  }
+
+  /** Where all is too small to be read, what is opened is shown larger. */
+  private lookAt({ kind, id }: Selection): void {
+    const box = kind === 'node' ? this.layout?.nodes.get(id) : this.layout?.edges.get(id)?.label;
+    if (!box || zoomTransform(this.svg).k > UNREADABLE) return;
+    const { clientWidth, clientHeight } = this.svg;
+    const middle = zoomIdentity.translate(clientWidth / 2, clientHeight / 2);
+    this.isMoved = true;
+    select(this.svg).call(this.zoom.transform, middle.scale(READABLE).translate(-box.x, -box.y));
   }
 
   /** Draws something, or brings what is drawn up to date. */
