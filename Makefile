@@ -93,6 +93,10 @@ build: packages $(BUILT) ## The module: build/metadata_exchange.wasm
 .PHONY: page
 page: packages $(PAGE) ## The page of `metadata-exchange serve`: build/page
 
+.PHONY: screenshot
+screenshot: system-screenshot packages envoy $(BUILT) $(PAGE) ## The picture of the live map in README: docs/map.png
+	@$(BIN)/tsx tools/screenshot.ts
+
 .PHONY: size
 size: packages $(MODULE) ## How many bytes each room of the module takes beside its budget, and how much memory a VM has
 	@$(BIN)/tsx tools/size.ts
@@ -174,6 +178,7 @@ envoys: ## Every Envoy that the tests run, unless ENVOY names another
 
 # What targets need of the system. One line says what will be installed, before anything else is done.
 SYSTEM_test         := docker compose ip iptables setpriv curl openssl prometheus chromium
+SYSTEM_screenshot   := chromium pngquant
 SYSTEM_test-istio   := go openssl prometheus
 SYSTEM_bench        := h2load -- rust go
 SYSTEM_mesh         := openssl ip iptables setpriv

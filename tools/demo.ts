@@ -12,7 +12,19 @@ import { expectedEdges, nodeOf, REPORT, WORKLOADS } from './demo/bookinfo.ts';
 import { checksOf } from './demo/checks.ts';
 import { LiveMap } from './demo/live_map.ts';
 import { Mesh } from './demo/mesh.ts';
-import { bad, bold, type Check, dim, failed, good, indented, print, showChecks, step } from './demo/screen.ts';
+import {
+  bad,
+  bold,
+  type Check,
+  dim,
+  endQuietly,
+  failed,
+  good,
+  indented,
+  print,
+  showChecks,
+  step,
+} from './demo/screen.ts';
 import { PAGES_PER_SECOND, sendFirst, sendRequests, type Traffic } from './demo/traffic.ts';
 
 /**
@@ -39,12 +51,7 @@ const isKept = flags.keep === undefined ? process.stdout.isTTY : flags.keep === 
 const startedAt = performance.now();
 const interrupted = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => interrupted.abort());
-// Who reads us may stop early, as `head` does: that is no fault.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-  process.exitCode = 0;
-  interrupted.abort();
-});
+endQuietly(() => interrupted.abort());
 
 /** What all sidecars have counted so far, and what is wrong with it. */
 interface Counted {
