@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { increase, type Sample } from '../map/samples.ts';
+import { increase, type Sample, type Series } from '../map/samples.ts';
 import { countedBy, reasonOf } from '../map/sources.ts';
 import type { Told } from './snapshot.ts';
 
@@ -16,6 +16,7 @@ interface Page {
 export class Sidecar {
   /** Its newest page comes last. */
   private pages: Page[] = [];
+  private readonly known: Series = new Map();
   /** Since when it does not answer, and why; undefined while it does. */
   silent: { since: number; reason: string } | undefined;
   /** What is wrong with what it answers. */
@@ -28,7 +29,7 @@ export class Sidecar {
   /** Asks it once; pages older than these seconds are forgotten. */
   async ask(seconds: number): Promise<void> {
     try {
-      const { samples, problem } = await countedBy(this.address, MOST_MILLISECONDS);
+      const { samples, problem } = await countedBy(this.address, MOST_MILLISECONDS, this.known);
       const at = Date.now();
       this.problem = problem;
       // What it counted while it was silent is not of the last seconds.

@@ -33,6 +33,7 @@ export class MapView {
   private readonly labels = s('g', { role: 'list', 'aria-label': 'Who calls whom' });
   private readonly zoom: ZoomBehavior<SVGSVGElement, unknown>;
   private readonly drawn = new Map<string, { element: SVGElement; update: (of: never) => void }>();
+  private readonly font = getComputedStyle(document.body).fontFamily;
   private readonly ruler = document.createElement('canvas').getContext('2d') as CanvasRenderingContext2D;
   private layout: Layout | undefined;
   private snapshot: Snapshot | undefined;
@@ -145,11 +146,16 @@ export class MapView {
     const { x, y, width, height } = this.routeOf(edge.id).label;
     const first = s('text', { class: 'first', x: width / 2, y: 14 });
     const second = s('text', { class: 'second', x: width / 2, y: 28 });
-    const card = s('rect', { class: 'pill', width, height, rx: 8 });
+    const card = s('rect', { class: 'pill', width, height, rx: 7 });
     const link = s('a', { href: linkTo('edge', edge.id) }, card, first, second);
     const element = s('g', { role: 'listitem', transform: `translate(${x - width / 2} ${y - height / 2})` }, link);
     const update = (now: EdgeView) => {
       const [above, below] = labelOf(now);
+      if (first.textContent !== above || second.textContent !== below) {
+        // No wider than the text: the line goes up to it.
+        const text = Math.max(this.widthOf(above, '650 12.5px'), this.widthOf(below, '600 11px')) + 10;
+        set(card, { x: ((width - text) / 2).toFixed(1), width: text.toFixed(1) });
+      }
       say(first, above);
       say(second, below);
       set(link, { 'aria-label': `${this.ends(now)}: ${sentenceOf(now)}` });
@@ -237,17 +243,17 @@ export class MapView {
   }
 
   private sizeOf(node: NodeView, snapshot: Snapshot): NodeSize {
-    const font = getComputedStyle(document.body).fontFamily;
-    const widthOf = (text: string, style: string) => {
-      this.ruler.font = `${style} ${font}`;
-      return this.ruler.measureText(text).width;
-    };
-    const name = widthOf(short(nameOf(node, snapshot), MOST_CHARACTERS), '600 14px');
+    const name = this.widthOf(short(nameOf(node, snapshot), MOST_CHARACTERS), '600 14px');
     // Room for each state: a node does not grow.
     const states = (['exchanging', 'lost', 'unwatched'] as const).map((state) => stateOf({ ...node, state }));
-    const state = Math.max(...states.map((each) => widthOf(each, '12px')));
+    const state = Math.max(...states.map((each) => this.widthOf(each, '12px')));
     const width = Math.ceil(TEXT_AT + Math.max(name, state) + BEHIND);
     return { id: node.id, width: Math.min(MOST_WIDTH, Math.max(LEAST_WIDTH, width)), height: NODE_HEIGHT };
+  }
+
+  private widthOf(text: string, style: string): number {
+    this.ruler.font = `${style} ${this.font}`;
+    return this.ruler.measureText(text).width;
   }
 
   private scaleFor(layout: Layout): number {
