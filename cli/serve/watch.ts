@@ -164,6 +164,7 @@ export class Watch {
       if (node.state === 'exchanging') node.state = 'lost';
       if (node.sidecars > 0 && !node.remarks.includes(remark)) node.remarks.push(remark);
     };
+    if (prometheus !== undefined) markCounting(byId, this.edges.values());
     for (const { observer, peer, since } of this.exchange.lost(at)) {
       const [who, whom] = [byId.get(observer), byId.get(peer)];
       // Who has no sidecar, or one that does not answer, cannot be asked: that is said there.
@@ -235,6 +236,16 @@ export class Watch {
     void this.learn(next).finally(() => {
       this.isAsking = false;
     });
+  }
+}
+
+/** Who counts has a sidecar, though nobody has asked it. */
+function markCounting(nodes: Map<string, NodeView>, edges: Iterable<EdgeView>): void {
+  for (const edge of edges) {
+    for (const side of ['source', 'destination'] as const) {
+      const node = nodes.get(edge[side]);
+      if (node?.kind === 'workload' && edge.seenBy.includes(side)) node.state = 'counting';
+    }
   }
 }
 

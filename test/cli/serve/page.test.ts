@@ -115,6 +115,21 @@ test('workloads, edges and numbers are those that Prometheus knows', { timeout: 
   }
 });
 
+test('Prometheus instead of the sidecars: the same map, but for what they say of themselves', async () => {
+  await using other = await Serve.start('--prometheus', prometheus.url);
+  const second = await browser.newPage();
+  await second.goto(other.url);
+  const edges = expectedEdges(mesh.withReport);
+  await expect.poll(() => second.locator('#rows tr').count(), { timeout: 10_000 }).toBe(edges.length);
+  const names = await second.locator('#rows th').allTextContents();
+  expect(names.sort()).toEqual(edges.map(({ from, to }) => `${from} → ${to}`).sort());
+  expect(await node('reviews-v3', second).locator('.state').textContent()).toBe('v3 · counts');
+  expect(await node('ratings-db-v1', second).locator('.state').textContent()).toBe('v1 · no sidecar');
+  await node('reviews-v3', second).click();
+  await expect.poll(() => second.locator('#details').textContent()).toContain('asks the sidecars themselves');
+  await second.close();
+});
+
 test('a workload shows the Struct that its sidecar sends, field by field', async () => {
   await node('reviews-v3').click();
   const table = page.getByRole('table', { name: 'What its sidecar tells each peer, field by field' });
