@@ -34,10 +34,11 @@ describe('help', () => {
   test.each([[['--help']], [['-h']], [['help']]])('%j lists the commands', async (args) => {
     const { code, stdout, stderr } = await metadataExchange(args);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    for (const name of ['map', 'decode', 'encode', 'check']) expect(stdout).toMatch(new RegExp(`^ +${name} +\\w`, 'm'));
+    for (const name of ['map', 'serve', 'decode', 'encode', 'check'])
+      expect(stdout).toMatch(new RegExp(`^ +${name} +\\w`, 'm'));
   });
 
-  test.each(['map', 'decode', 'encode', 'check'])('of %s has an example and the exit codes', async (name) => {
+  test.each(['map', 'serve', 'decode', 'encode', 'check'])('of %s has an example and the exit codes', async (name) => {
     const { code, stdout } = await metadataExchange([name, '--help'], '', { FORCE_COLOR: '1', CI: '', TEST: '' });
     expect(code).toBe(0);
     expect(stdout).toContain(`\nEXAMPLES\n\n  metadata-exchange ${name} `);
@@ -72,6 +73,8 @@ describe('whoever calls it in a wrong way reads why, on standard error, with the
     [['map', 'localhost:1', '--seconds'], '--seconds needs a value'],
     [['map', 'localhost:1', '--json=no'], '--json takes no value'],
     [['map', 'http://['], 'http://[ is no address'],
+    [['serve'], 'name Envoys'],
+    [['serve', 'localhost:1', '--port', 'x'], '--port must be a number'],
   ])('%j', async (args, why) => {
     const { code, stdout, stderr } = await metadataExchange(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
