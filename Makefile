@@ -46,6 +46,12 @@ test-istio: system-test-istio packages envoy image .cache/go/crane istio-program
 	@echo "==> tests on Istio"
 	@ISTIO=1 $(BIN)/vitest run $(TESTS)
 
+.PHONY: test-envoy-gateway
+test-envoy-gateway: system-test-envoy-gateway packages envoys image .cache/go/crane envoy-gateway-programs ## The resources for Envoy Gateway, on Envoy Gateway itself; root
+##   TESTS=path       only these
+	@echo "==> tests on Envoy Gateway"
+	@ENVOY_GATEWAY=1 $(BIN)/vitest run $(TESTS)
+
 .PHONY: soak
 soak: packages envoy $(BUILT) ## A million requests, hostile ones too, and what memory does
 ##   REQUESTS=n       how many requests
@@ -59,7 +65,7 @@ soak: packages envoy $(BUILT) ## A million requests, hostile ones too, and what 
 fuzz: packages $(BUILT) build/codecs.wasm ## Two million hostile inputs
 ##   INPUTS=n         how many inputs
 ##   SEED=n           other inputs
-##   TARGET=name      only base64, struct, config, streams or discovery
+##   TARGET=name      only base64, struct, config, streams, discovery or prefaces
 ##   HEX=digits       one input of that target
 ##   KEEP=1           writes the corpus anew
 ##   NO_COVERAGE=1    does not count which branches the inputs reach
@@ -177,9 +183,10 @@ envoys: ## Every Envoy that the tests run, unless ENVOY names another
 ##   INSTALL=0        installs no system packages: says which are missing, and fails
 
 # What targets need of the system. One line says what will be installed, before anything else is done.
-SYSTEM_test         := docker compose ip iptables setpriv curl openssl prometheus chromium
+SYSTEM_test         := docker compose ip iptables setpriv curl openssl prometheus postgres redis chromium
 SYSTEM_screenshot   := chromium pngquant
 SYSTEM_test-istio   := go openssl prometheus
+SYSTEM_test-envoy-gateway := go ip curl
 SYSTEM_bench        := h2load -- rust go
 SYSTEM_mesh         := openssl ip iptables setpriv
 SYSTEM_certificates := openssl
@@ -197,6 +204,13 @@ istio-programs:
 	  rm -rf .cache/istio/dashboards && mkdir -p .cache/istio/dashboards && \
 	  install -m 644 $$istio/tools/packaging/common/envoy_bootstrap.json .cache/istio/ && \
 	  install -m 644 $$istio/manifests/addons/dashboards/*dashboard*.json .cache/istio/dashboards/
+
+.PHONY: envoy-gateway-programs
+envoy-gateway-programs:
+	@echo "==> Envoy Gateway: building what the tests run (some five minutes the first time)"
+	@mkdir -p .cache/envoy-gateway
+	@go=$$(tools/install-go.sh) && cd test/envoy-gateway/go && \
+	  CGO_ENABLED=0 $$go build -ldflags=-s -o ../../../.cache/envoy-gateway/ tool
 
 .cache/go/crane .cache/go/actionlint: tools/go/go.mod tools/go/go.sum
 	@echo "==> Go tools: building $(@F)"

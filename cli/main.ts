@@ -6,6 +6,7 @@ import { check } from './commands/check.ts';
 import { MISUSED, print, UsageError, warn } from './commands/common.ts';
 import { decode, encode } from './commands/header.ts';
 import { map } from './commands/map.ts';
+import { node } from './commands/node.ts';
 import { serve } from './commands/serve.ts';
 import { visible } from './visible.ts';
 
@@ -14,7 +15,7 @@ import { visible } from './visible.ts';
 const NAME = 'metadata-exchange';
 
 // biome-ignore lint/suspicious/noExplicitAny: each command has its own arguments
-const COMMANDS: Record<string, CommandDef<any>> = { map, serve, decode, encode, check };
+const COMMANDS: Record<string, CommandDef<any>> = { map, serve, decode, encode, check, node };
 
 const EXAMPLES: Record<string, string[]> = {
   map: [
@@ -26,6 +27,7 @@ const EXAMPLES: Record<string, string[]> = {
   decode: ['decode ChEKBE5BTUUSCRoHcmV2aWV3cw', 'decode - <header.txt'],
   encode: [`encode '{"NAME": "reviews"}'`, 'encode - <metadata.json'],
   check: ['check plugin.json', 'check envoy.yaml'],
+  node: ['node --labels=app=reviews,version=v1', 'node --variables=cluster.env --json'],
 };
 
 const NOTES: Record<string, string> = {
@@ -37,6 +39,7 @@ const NOTES: Record<string, string> = {
   decode: 'Exit code: 0; 1 if the module would refuse the header.',
   encode: 'Needs the built module: make build. Exit code: 0.',
   check: 'Needs the built module: make build. Exit code: 0 if it is taken, 1 if it is refused.',
+  node: 'Needs the built module: make build. Exit code: 0; 1 if peers would not be told all of it.',
 };
 
 const root = defineCommand({

@@ -16,6 +16,7 @@ import * as idle from './idle';
 import * as lists from './lists';
 import { Lists, usesDiscovery } from './lists';
 import { PlainFields } from './plain';
+import { readPreface } from './preface';
 import {
   begin,
   expect,
@@ -81,6 +82,8 @@ export class Config {
   speaksIstio: bool;
   /** Labels that are sent beside those that Istio's dialect has. */
   labels: Texts | null;
+  /** To whom connections say who we are (preface.ts). */
+  preface: i32;
   /** Whether requests are counted by peer, and how; null: they are not. */
   traffic: Traffic | null;
   /** The cluster that workload discovery asks; null: it is not used. */
@@ -239,6 +242,7 @@ const VERIFY_PEER: u32 = 14;
 const PUBLISH_FIELDS: u32 = 15;
 const WORKLOAD_DISCOVERY: u32 = 16;
 const METRICS: u32 = 17;
+const PREFACE: u32 = 18;
 
 function fieldNumber(): u32 {
   if (isText(key, 'headers')) return HEADERS;
@@ -258,6 +262,7 @@ function fieldNumber(): u32 {
   if (isNamed('publish_fields')) return PUBLISH_FIELDS;
   if (isNamed('workload_discovery')) return WORKLOAD_DISCOVERY;
   if (isText(key, 'metrics')) return METRICS;
+  if (isText(key, 'preface')) return PREFACE;
   return UNKNOWN;
 }
 
@@ -308,6 +313,10 @@ function readField(config: Config, field: u32): bool {
   if (field == METRICS) {
     config.traffic = readTraffic();
     return config.traffic != null;
+  }
+  if (field == PREFACE) {
+    config.preface = readPreface();
+    return config.preface != REFUSED;
   }
   if (field == VERIFY_PEER) return readVerification(config.verification);
   if (field == SHARED_WITH_UPSTREAM) {

@@ -34,17 +34,20 @@ describe('help', () => {
   test.each([[['--help']], [['-h']], [['help']]])('%j lists the commands', async (args) => {
     const { code, stdout, stderr } = await metadataExchange(args);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    for (const name of ['map', 'serve', 'decode', 'encode', 'check'])
+    for (const name of ['map', 'serve', 'decode', 'encode', 'check', 'node'])
       expect(stdout).toMatch(new RegExp(`^ +${name} +\\w`, 'm'));
   });
 
-  test.each(['map', 'serve', 'decode', 'encode', 'check'])('of %s has an example and the exit codes', async (name) => {
-    const { code, stdout } = await metadataExchange([name, '--help'], '', { FORCE_COLOR: '1', CI: '', TEST: '' });
-    expect(code).toBe(0);
-    expect(stdout).toContain(`\nEXAMPLES\n\n  metadata-exchange ${name} `);
-    expect(stdout).toContain('Exit code: 0');
-    expect(stdout, 'no colours in a pipe').not.toContain('\u001b');
-  });
+  test.each(['map', 'serve', 'decode', 'encode', 'check', 'node'])(
+    'of %s has an example and the exit codes',
+    async (name) => {
+      const { code, stdout } = await metadataExchange([name, '--help'], '', { FORCE_COLOR: '1', CI: '', TEST: '' });
+      expect(code).toBe(0);
+      expect(stdout).toContain(`\nEXAMPLES\n\n  metadata-exchange ${name} `);
+      expect(stdout).toContain('Exit code: 0');
+      expect(stdout, 'no colours in a pipe').not.toContain('\u001b');
+    },
+  );
 
   test('npx finds the bin in a checkout', () => {
     const { status, stdout } = spawnSync('npx', ['metadata-exchange', 'decode', HEADER], {
