@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ask, failure, urlOf } from '../ask.ts';
 import { DURATION, LABELS, mapOf, REQUESTS, SERIES, type ServiceMap, TCP } from './edges.ts';
-import { increase, numberOf, type Sample, samplesOf } from './samples.ts';
+import { increase, numberOf, type Sample, type Series, samplesOf } from './samples.ts';
 
 /** Where maps come from: the pages of Envoys, and Prometheus servers. */
 
@@ -25,14 +25,15 @@ function pageOf(address: string): URL {
 /** A series whose labels stand in its name: Envoy has not taken them out. */
 const UNTAGGED = new RegExp(`^\\w*reporter\\w+(?:${REQUESTS}|${TCP.opened})\\b`, 'm');
 
-/** What an Envoy has counted so far, and what is wrong with it, if anything is. */
+/** What an Envoy has counted so far, and what is wrong with it, if anything is. `known`: see `samplesOf`. */
 export async function countedBy(
   address: string,
   milliseconds?: number,
+  known?: Series,
 ): Promise<{ samples: Sample[]; problem: string | undefined }> {
   const page = await ask(pageOf(address), { milliseconds });
   const missing = 'labels stand in the metrics’ names: its bootstrap needs Istio’s stats_tags';
-  return { samples: samplesOf(page, 'istio_'), problem: UNTAGGED.test(page) ? missing : undefined };
+  return { samples: samplesOf(page, 'istio_', known), problem: UNTAGGED.test(page) ? missing : undefined };
 }
 
 /** Asks Envoys twice, with some seconds between, or once for all since they started. */

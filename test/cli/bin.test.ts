@@ -80,6 +80,8 @@ describe('whoever calls it in a wrong way reads why, on standard error, with the
     [['map', 'localhost:1', '--seconds'], '--seconds needs a value'],
     [['map', 'localhost:1', '--json=no'], '--json takes no value'],
     [['map', 'http://['], 'http://[ is no address'],
+    [['serve'], 'name Envoys'],
+    [['serve', 'localhost:1', '--port', 'x'], '--port must be a number'],
   ])('%j', async (args, why) => {
     const { code, stdout, stderr } = await metadataExchange(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
