@@ -225,6 +225,11 @@ const TCP_CHARTS: Line[] = [
     of: ({ connections }) => connections?.open ?? 0,
     words: ({ connections }) => String(connections?.open ?? 0),
   },
+  {
+    what: 'connections opened a second',
+    of: ({ connections }) => connections?.opened ?? 0,
+    words: ({ connections }) => (connections?.opened ?? 0).toFixed(1),
+  },
   { what: 'bytes to the server', of: ({ connections }) => connections?.received ?? 0, words: thereOf },
   { what: 'bytes back', of: ({ connections }) => connections?.sent ?? 0, words: backOf },
 ];
