@@ -73,9 +73,9 @@ export interface Snapshot {
 
 /** One thing that a sidecar says of itself to others. */
 export interface Saying {
-  /** `requests`, to servers; or `responses`, to clients. */
-  in: 'requests' | 'responses';
-  /** The header that has the Struct, and how many bytes it has; null if there is none. */
+  /** Where: in requests to servers, responses to clients, or before the bytes of TCP to either. */
+  in: 'requests' | 'responses' | 'connections' | 'answers';
+  /** The header that has the Struct, or TCP's preface, and how many bytes it has; null if there is none. */
   header: { name: string; size: number } | null;
   /** Each field of the Struct by the keys that lead to it, such as LABELS and app, in the order of the wire. */
   fields: [path: string[], value: string][];

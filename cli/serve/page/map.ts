@@ -173,7 +173,8 @@ export class MapView {
       location.hash = linkTo('edge', edge.id);
     });
     const update = (now: EdgeView) => {
-      const busy = now.now.connections ? now.now.connections.open : now.now.rate;
+      const { connections, rate } = now.now;
+      const busy = connections ? Math.max(connections.open, connections.opened) : rate;
       const width = 1.3 + Math.min(4, Math.log10(1 + Math.max(0, busy)) * 1.3);
       set(stroke, { 'stroke-width': width.toFixed(1), 'marker-end': `url(#${arrowOf(now)})` });
       const isFlowing = busy > 0 && !now.isOld && (this.snapshot?.edges.length ?? 0) <= FEW;

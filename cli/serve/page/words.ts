@@ -47,10 +47,17 @@ export const p99Of = ({ p99 }: Numbers) => timeOf(p99);
 export const thereOf = ({ connections }: Numbers) => bytesOf(connections?.received ?? 0, 1);
 export const backOf = ({ connections }: Numbers) => bytesOf(connections?.sent ?? 0, 1);
 
+/** How many connections there are: those that are open, or how many are opened a second where none stays open. */
+export function openOf({ connections }: Numbers): string {
+  const { open, opened } = connections ?? { open: 0, opened: 0 };
+  if (open > 0 || opened === 0) return `${open} open`;
+  return `${requestsOf({ rate: opened, requests: opened, connections: null })} new`;
+}
+
 /** The two lines of an edge's label. */
 export function labelOf({ now, isOld }: EdgeView): [string, string] {
   if (isOld) return ['no news', 'nobody tells'];
-  if (now.connections) return [`${now.connections.open} open`, `→ ${thereOf(now)}  ← ${backOf(now)}`];
+  if (now.connections) return [openOf(now), `→ ${thereOf(now)}  ← ${backOf(now)}`];
   return [rateOf(now), now.rate === 0 ? 'idle' : `${failedOf(now)} fail · ${p99Of(now)}`];
 }
 
@@ -59,7 +66,9 @@ export function sentenceOf({ now, isOld, protocol }: EdgeView): string {
   if (isOld) return 'Nobody tells of it any more.';
   const { connections } = now;
   if (connections) {
-    return `${connections.open} TCP connections open, ${thereOf(now)} to the server, ${backOf(now)} back.`;
+    const { open, opened } = connections;
+    const opens = requestsOf({ rate: opened, requests: opened, connections: null }).replace('/s', ' new a second');
+    return `${open} TCP connections open, ${opens}, ${thereOf(now)} to the server, ${backOf(now)} back.`;
   }
   const rate = `${rateOf(now).replace('/s', '')} ${protocol} requests a second`;
   return now.rate === 0 ? `${rate}.` : `${rate}, ${failedOf(now)} failed, 99 of 100 within ${p99Of(now)}.`;
