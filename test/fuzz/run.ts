@@ -13,11 +13,11 @@ import { StructTarget } from './targets/struct.ts';
 
 /** The targets, and how much of all inputs each gets: the cheap ones are not starved, the dear ones not rushed. */
 const SHARES: [new (builds: Builds) => Target, number][] = [
-  [Base64, 0.25],
+  [Base64, 0.15],
   [StructTarget, 0.25],
   [ConfigTarget, 0.15],
   [Streams, 0.15],
-  [Discovery, 0.1],
+  [Discovery, 0.2],
   [Prefaces, 0.1],
 ];
 

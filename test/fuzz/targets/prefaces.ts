@@ -63,8 +63,12 @@ export class Prefaces implements Target {
     this.proxy = this.newProxy();
   }
 
+  /** A proxy whose VM stays: something is configured there as long as it lives. */
   private newProxy(): HostedProxy {
-    return new HostedProxy({ workers: 1, hasMain: false, properties: this.properties });
+    const proxy = new HostedProxy({ workers: 1, hasMain: false, properties: this.properties });
+    this.properties['xds.node'] = NODES[0];
+    proxy.load('{}', this.builds.module);
+    return proxy;
   }
 
   renew(): void {
@@ -73,7 +77,7 @@ export class Prefaces implements Target {
 
   counters() {
     const [host] = this.proxy.process.vms;
-    return [{ of: 'module' as const, global: (name: string) => host?.global(name) ?? 0 }];
+    return [{ of: 'module' as const, global: (name: string) => host.global(name) }];
   }
 
   generate(random: Random, corpus: Uint8Array[]): Uint8Array {
@@ -93,7 +97,6 @@ export class Prefaces implements Target {
     for (const step of program.steps) run.step(step);
     run.finish();
     this.proxy.unload(plugin);
-    // The VM went with its last configuration, and what it counted stays.
     return run.counts.found > 0;
   }
 
