@@ -51,7 +51,7 @@ const CONFIGS = [
 const COUNTERS = ['found', 'not_found', 'refused', 'stalled', 'sent'] as const;
 const METADATA = 'xds.upstream_host_metadata.filter_metadata.';
 /** The most connections of a program. */
-const MOST_OPEN = 3;
+const MOST_OPEN = 2;
 
 /** Hostile bytes at the begin of connections, in pieces, with stalls and ends: compared with the model after each step. */
 export class Prefaces implements Target {
@@ -264,7 +264,7 @@ const URLS = ['', '/google.protobuf.Struct', 'google.protobuf.Struct', 'x/google
 /** What a side begins with. */
 function beginning(random: Random, corpus: Uint8Array[]): Uint8Array {
   const kind = random.below(12);
-  const application = random.bytes(random.below(30));
+  const application = random.bytes(random.below(12));
   if (kind === 0) return application;
   if (kind === 1)
     return Buffer.concat([Buffer.from([0x3d, 0x23, 0x04, 0x67]).subarray(0, 1 + random.below(4)), application]);
