@@ -259,7 +259,14 @@ export function generatePrefaces(random: Random, corpus: Uint8Array[]): Prefaces
   };
 }
 
-const URLS = ['', '/google.protobuf.Struct', 'google.protobuf.Struct', 'x/google.protobuf.Value', `${STRUCT_URL}/`];
+const URLS = [
+  '',
+  '/google.protobuf.Struct',
+  'xgoogle.protobuf.Struct',
+  'google.protobuf.Struct',
+  'x/google.protobuf.Value',
+  `${STRUCT_URL}/`,
+];
 
 /** What a side begins with. */
 function beginning(random: Random, corpus: Uint8Array[]): Uint8Array {
