@@ -22,12 +22,12 @@ help: ## Lists the targets, with the variables that each takes
 	  /^## [A-Z]/ { sub(/^## /, ""); printf "\n%s\n", $$0 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: packages envoy $(BUILT) $(PAGE) ## A mesh of real Envoys, and a map of who calls whom
-##   KEEP=1           leaves them running until Ctrl-C
+demo: packages envoy $(BUILT) $(PAGE) ## A mesh of real Envoys, and a live map of who calls whom
+##   KEEP=1           leaves them running until Ctrl-C, which is usual at a terminal; KEEP=0 does not
 ##   PAIR=1           two Envoys only, and what each of them has learned, field by field
 ##   SECONDS=n        how long requests are sent through the mesh
 ifeq ($(filter-out 0,$(PAIR)),)
-	@$(BIN)/tsx tools/demo.ts $(call switch,keep,KEEP) $(call flag,seconds,SECONDS)
+	@$(BIN)/tsx tools/demo.ts $(call flag,keep,KEEP) $(call flag,seconds,SECONDS)
 else
 	@$(BIN)/tsx tools/demo/pair.ts $(call switch,keep,KEEP)
 endif
@@ -98,6 +98,10 @@ build: packages $(BUILT) ## The module: build/metadata_exchange.wasm
 
 .PHONY: page
 page: packages $(PAGE) ## The page of `metadata-exchange serve`: build/page
+
+.PHONY: screenshot
+screenshot: system-screenshot packages envoy $(BUILT) $(PAGE) ## The picture of the live map in README: docs/map.png
+	@$(BIN)/tsx tools/screenshot.ts
 
 .PHONY: size
 size: packages $(MODULE) ## How many bytes each room of the module takes beside its budget, and how much memory a VM has
@@ -180,6 +184,7 @@ envoys: ## Every Envoy that the tests run, unless ENVOY names another
 
 # What targets need of the system. One line says what will be installed, before anything else is done.
 SYSTEM_test         := docker compose ip iptables setpriv curl openssl prometheus postgres redis chromium
+SYSTEM_screenshot   := chromium pngquant
 SYSTEM_test-istio   := go openssl prometheus
 SYSTEM_test-envoy-gateway := go ip curl
 SYSTEM_bench        := h2load -- rust go
