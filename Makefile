@@ -5,7 +5,9 @@ SHELL := bash
 
 BIN     := node_modules/.bin
 BUILT   := build/metadata_exchange.wasm
+PAGE    := build/page/index.html
 SOURCES := $(shell find assembly -name '*.ts') asconfig.json tools/asc tools/ascii.js
+PAGE_SOURCES := $(shell find cli/serve/page cli/map -type f) cli/serve/snapshot.ts cli/visible.ts
 
 # Variables become a script's flags: $(call flag,requests,REQUESTS) is --requests=n where REQUESTS is set, and
 # $(call switch,keep,KEEP) is --keep where KEEP is set and not 0. A text may be set and empty.
@@ -20,7 +22,7 @@ help: ## Lists the targets, with the variables that each takes
 	  /^## [A-Z]/ { sub(/^## /, ""); printf "\n%s\n", $$0 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: packages envoy $(BUILT) ## A mesh of real Envoys, and a map of who calls whom
+demo: packages envoy $(BUILT) $(PAGE) ## A mesh of real Envoys, and a map of who calls whom
 ##   KEEP=1           leaves them running until Ctrl-C
 ##   PAIR=1           two Envoys only, and what each of them has learned, field by field
 ##   SECONDS=n        how long requests are sent through the mesh
@@ -31,7 +33,7 @@ else
 endif
 
 .PHONY: test
-test: system-test packages envoys $(BUILT) build/codecs.wasm build/reader.wasm build/bench/floor.wasm certificates ## Every test, on real Envoys, as processes, in containers and in network namespaces
+test: system-test packages envoys $(BUILT) $(PAGE) build/codecs.wasm build/reader.wasm build/bench/floor.wasm certificates ## Every test, on real Envoys, as processes, in containers and in network namespaces
 ##   TESTS=path       only these: a file, a folder, or a part of their names
 	@tools/start-docker.sh
 	@echo "==> tests"
@@ -87,6 +89,9 @@ bench: system-bench packages envoy $(BUILT) build/bench/empty.wasm build/bench/f
 
 .PHONY: build
 build: packages $(BUILT) ## The module: build/metadata_exchange.wasm
+
+.PHONY: page
+page: packages $(PAGE) ## The page of `metadata-exchange serve`: build/page
 
 .PHONY: size
 size: packages $(MODULE) ## How many bytes each room of the module takes beside its budget, and how much memory a VM has
@@ -168,7 +173,7 @@ envoys: ## Every Envoy that the tests run, unless ENVOY names another
 ##   INSTALL=0        installs no system packages: says which are missing, and fails
 
 # What targets need of the system. One line says what will be installed, before anything else is done.
-SYSTEM_test         := docker compose ip iptables setpriv curl openssl prometheus
+SYSTEM_test         := docker compose ip iptables setpriv curl openssl prometheus postgres redis chromium
 SYSTEM_test-istio   := go openssl prometheus
 SYSTEM_bench        := h2load -- rust go
 SYSTEM_mesh         := openssl ip iptables setpriv
@@ -206,6 +211,10 @@ $(BUILT): $(SOURCES) | packages
 	@echo "==> building $@"
 	@tools/asc --target release
 	@$(BIN)/tsx tools/check-no-trap.ts $@
+
+$(PAGE): $(PAGE_SOURCES) | packages
+	@echo "==> building $(@D)"
+	@$(BIN)/vite build cli/serve/page --config cli/serve/page/vite.config.ts
 
 build/metadata_exchange.debug.wasm: $(SOURCES) | packages
 	@echo "==> building $@"

@@ -2,64 +2,33 @@
 // Copyright the metadata-exchange authors
 
 import { Config } from './config/config';
-import * as lists from './config/lists';
-import { BAGGAGE, has, ISTIO_HEADERS, Lists, Method, WORKLOAD_DISCOVERY } from './config/lists';
+import { BAGGAGE, has, ISTIO_HEADERS, Lists, WORKLOAD_DISCOVERY } from './config/lists';
 import { hasReaders, hasSeveralWays } from './config/ways';
 import { REQUEST_HEADERS, RESPONSE_HEADERS } from './host/abi';
 import { ABSENT, Message } from './host/headers';
-import {
-  CLUSTER_DISABLED,
-  CLUSTER_EXTERNAL,
-  CLUSTER_NAME,
-  CONTENT_TYPE,
-  LISTENER_DIRECTION,
-  OLD_LISTENER_DIRECTION,
-} from './host/names';
-import * as properties from './host/properties';
-import { beginsWith, isText } from './memory/ascii';
-import { Entry } from './memory/pool';
-import { Slice, slice } from './memory/slice';
+import { CONTENT_TYPE } from './host/names';
+import { beginsWith } from './memory/ascii';
+import { slice } from './memory/slice';
 import { removeOwnBaggage, saysWorkload, writeOwnBaggage } from './own/baggage';
 import { settleHeader } from './own/headers';
-import { Identity } from './own/identity';
 import { isOurs } from './own/values';
 import { tellApplication } from './peers/application';
 import { newPeerHeaders } from './peers/headers';
 import { findPeer } from './peers/methods';
 import { CLIENT, newPeer, SERVER } from './peers/peer';
 import { clearPublished, isPublished, isServerPublished, publish } from './peers/publish';
+import { areHeadersTold, isToldBy, listsOf, reporterOf, Stream } from './roles';
 import { ANSWERED, EARLIER, HAD_BAGGAGE, HAD_ID, HAD_METADATA, isAnswered, LOOKED, note, recall } from './runs';
-import { BY_DESTINATION, BY_SOURCE, BY_WAYPOINT } from './traffic/names';
-import { countRequest, sideOf } from './traffic/requests';
+import { countRequest } from './traffic/requests';
+import { sideOf } from './traffic/series_of';
 
 /**
  * One HTTP stream: the methods of each list are asked who the peer is, what was found is published, and the headers are
  * left as they must go on. Each of the two headers answers for itself: an id alone is answered by an id alone.
  */
-@unmanaged
-export class HttpStream extends Entry {
-  /** The root context that it was created for (roots.ts). */
-  root: usize;
-  config: Config;
-  identity: Identity;
-  /** What it does; null: its request did not come by. */
-  lists: Lists | null;
-  /** What is known of its request: flags of runs.ts. */
-  flags: u32;
-  /** What its two sides count as in metrics (traffic/requests.ts); 0: nobody is known. */
-  client: u64;
-  server: u64;
-}
-
-/** Values of `xds.listener_direction`: envoy.config.core.v3.TrafficDirection. */
-const INBOUND: u64 = 1;
-const OUTBOUND: u64 = 2;
 
 /** A flag beside those of runs.ts: the request is one of gRPC. */
 const GRPC: u32 = 64;
-
-/** Whether this Envoy knows the direction only under the name that it had before `xds` was there. */
-let isOldHost: bool = false;
 
 /** For one callback: the message that is being served, its peer headers, and the peer that they name. */
 const message = changetype<Message>(memory.data(24, 4));
@@ -67,24 +36,8 @@ const headers = newPeerHeaders();
 const peer = newPeer();
 const property = slice(memory.data(8, 4));
 
-/** What a stream does: one plugin configuration without lists may serve listeners of several directions. */
-function listsOf(config: Config): Lists {
-  if (config.lists) return changetype<Lists>(config.lists);
-  const direction = directionOf();
-  if (direction == INBOUND) return lists.INBOUND;
-  return direction == OUTBOUND ? lists.OUTBOUND : lists.UNSPECIFIED;
-}
-
-/** The direction of the listener that a request came to; 0: it has none. */
-function directionOf(): u64 {
-  if (isOldHost || !properties.get(LISTENER_DIRECTION, property)) {
-    isOldHost = properties.get(OLD_LISTENER_DIRECTION, property);
-  }
-  return property.size == 8 ? load<u64>(property.at) : 0;
-}
-
 /** Does what is to be done with a request that has so many headers. */
-export function onRequestHeaders(stream: HttpStream, headerCount: u32): void {
+export function onRequestHeaders(stream: Stream, headerCount: u32): void {
   const config = stream.config;
   const identity = stream.identity;
   const lists = listsOf(config);
@@ -141,22 +94,12 @@ function isGrpc(): bool {
 }
 
 /** Does what is to be done when a request is over. */
-export function onLog(stream: HttpStream): void {
+export function onLog(stream: Stream): void {
   const config = stream.config;
   const traffic = config.traffic;
   if (!traffic) return;
   const reporter = reporterOf(stream.lists);
   countRequest(config, traffic, stream.identity, stream.client, stream.server, reporter, (stream.flags & GRPC) != 0);
-}
-
-/** Whose metrics these are, by the direction of the listener. */
-function reporterOf(lists_: Lists | null): u32 {
-  let direction = 0 as u64;
-  if (lists_ == lists.INBOUND) direction = INBOUND;
-  else if (lists_ == lists.OUTBOUND) direction = OUTBOUND;
-  else if (lists_ != lists.UNSPECIFIED) direction = directionOf();
-  if (direction == INBOUND) return BY_DESTINATION;
-  return direction == OUTBOUND ? BY_SOURCE : BY_WAYPOINT;
 }
 
 /** Which of its headers the client sent, as flags. */
@@ -175,7 +118,7 @@ function learnClient(lists: Lists, config: Config, severalWays: bool): bool {
 }
 
 /** Does what is to be done with a response that has so many headers. */
-export function onResponseHeaders(stream: HttpStream, headerCount: u32): void {
+export function onResponseHeaders(stream: Stream, headerCount: u32): void {
   const lists = stream.lists;
   if (!lists) return;
   const config = stream.config;
@@ -207,39 +150,4 @@ export function onResponseHeaders(stream: HttpStream, headerCount: u32): void {
 /** Whether the headers of a response are what a second filter of ours answered with, and not the server's. */
 function isOwnAnswer(config: Config): bool {
   return (isOurs(headers.metadata) || isOurs(headers.id)) && isAnswered(config);
-}
-
-/** Whether anybody is told by the methods of a list: not those whom one of them leaves out. */
-function isToldBy(list: Method | null): bool {
-  return skipsExternal(list) ? !isExternal() : list != null;
-}
-
-/**
- * Whether a list that tells a cluster tells it by the two headers. As Istio's native filter sees it they never go where
- * `disable_mx: true` stands; baggage does. A list that leaves clusters out has looked for that already.
- */
-function areHeadersTold(list: Method | null, config: Config): bool {
-  return has(list, ISTIO_HEADERS) && (!config.speaksIstio || skipsExternal(list) || !isTrue(CLUSTER_DISABLED));
-}
-
-function skipsExternal(list: Method | null): bool {
-  let method = list;
-  while (method) {
-    if (method.skipsExternal) return true;
-    method = method.next;
-  }
-  return false;
-}
-
-/**
- * Whether a request leaves the mesh, as Istio's native filter sees it: to the PassthroughCluster, or to a cluster whose
- * metadata says `istio: {external: true}`, or `disable_mx: true`.
- */
-function isExternal(): bool {
-  if (properties.get(CLUSTER_NAME, property) && isText(property, 'PassthroughCluster')) return true;
-  return isTrue(CLUSTER_EXTERNAL) || isTrue(CLUSTER_DISABLED);
-}
-
-function isTrue(path: Slice): bool {
-  return properties.get(path, property) && property.size > 0 && load<u8>(property.at) != 0;
 }

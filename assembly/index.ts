@@ -39,12 +39,25 @@ export function proxy_on_response_headers(id: u32, headers: u32, _endOfStream: u
   return CONTINUE;
 }
 
+export function proxy_on_new_connection(id: u32): u32 {
+  streams.becomesConnection(id);
+  return CONTINUE;
+}
+
+export function proxy_on_downstream_data(id: u32, size: u32, endOfStream: u32): u32 {
+  return streams.onDownstreamData(id, size, endOfStream != 0);
+}
+
+export function proxy_on_upstream_data(id: u32, size: u32, endOfStream: u32): u32 {
+  return streams.onUpstreamData(id, size, endOfStream != 0);
+}
+
 export function proxy_on_log(id: u32): void {
   streams.onLog(id);
 }
 
 export function proxy_on_tick(id: u32): void {
-  roots.tick(id);
+  streams.tick(id);
 }
 
 export function proxy_on_queue_ready(_root: u32, queue: u32): void {

@@ -3,15 +3,15 @@
 
 import { leaveTold, useTold } from './config/application';
 import { Config, readConfig } from './config/config';
-import { leavePlain, usePlain } from './config/plain';
+import { CONNECTION_CLIENT_FIELDS, CONNECTION_SERVER_FIELDS, leavePlain, SIDES, usePlain } from './config/plain';
 import { OFF } from './config/verification';
 import { leaveWay, useWay } from './config/ways';
 import { User } from './discovery/source';
 import * as discovery from './discovery/upkeep';
 import { pluginConfiguration } from './host/buffers';
 import * as log from './host/log';
-import { STRUCT_SCHEMA } from './host/names';
-import { declare, PROTOBUF_TYPE, STRING_TYPE } from './host/properties';
+import { CONNECTION_PREFACES, STRUCT_SCHEMA } from './host/names';
+import { CONNECTION_SPAN, declare, PROTOBUF_TYPE, REQUEST_SPAN, STRING_TYPE } from './host/properties';
 import { reserve, startOver } from './memory/arena';
 import { allocate, releaseAll } from './memory/blocks';
 import { Entry, Pool } from './memory/pool';
@@ -20,9 +20,9 @@ import * as metrics from './metrics/metrics';
 import { CONFIGURATIONS, OWN_HEADER_BYTES } from './metrics/table';
 import { Identity, readIdentity } from './own/identity';
 import { closeCache, countCache, resizeCache } from './peers/metadata';
-import { CLIENT, SERVER, Side } from './peers/peer';
+import { CLIENT, CONNECTION_CLIENT, CONNECTION_SERVER, SERVER, Side } from './peers/peer';
 import { closeAnswers, openAnswers } from './peers/workload_discovery';
-import { openSeries } from './traffic/requests';
+import { openSeries } from './traffic/series_of';
 import { VERSION } from './version';
 
 /**
@@ -151,22 +151,30 @@ function readRoot(root: Root, size: u32): bool {
   root.identity = identity;
   declareSide(CLIENT, config);
   declareSide(SERVER, config);
-  declare(config.firstRun, STRING_TYPE, noSchema);
+  declareSide(CONNECTION_CLIENT, config);
+  declareSide(CONNECTION_SERVER, config);
+  declare(config.firstRun, STRING_TYPE, noSchema, REQUEST_SPAN);
+  declare(CONNECTION_PREFACES, STRING_TYPE, noSchema, CONNECTION_SPAN);
   return true;
 }
 
 function declareSide(side: Side, config: Config): void {
-  declare(side.struct, PROTOBUF_TYPE, STRUCT_SCHEMA);
-  declare(side.id, STRING_TYPE, noSchema);
-  if (config.verification.mode != OFF) declare(side.verified, STRING_TYPE, noSchema);
+  const span = spanOf(side.number);
+  declare(side.struct, PROTOBUF_TYPE, STRUCT_SCHEMA, span);
+  declare(side.id, STRING_TYPE, noSchema, span);
+  if (config.verification.mode != OFF) declare(side.verified, STRING_TYPE, noSchema, span);
+}
+
+/** How long what is known of a side's peer lives. */
+function spanOf(side: u32): u8 {
+  return side == CONNECTION_CLIENT_FIELDS || side == CONNECTION_SERVER_FIELDS ? CONNECTION_SPAN : REQUEST_SPAN;
 }
 
 function declareFields(config: Config): void {
   const fields = config.plain;
   if (!fields) return;
   for (let i: u32 = 0; i < fields.count; i++) {
-    declare(fields.name(i, false), STRING_TYPE, noSchema);
-    declare(fields.name(i, true), STRING_TYPE, noSchema);
+    for (let side: u32 = 0; side < SIDES; side++) declare(fields.name(i, side), STRING_TYPE, noSchema, spanOf(side));
   }
 }
 

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { pinnedVersion, ROOT } from '../testkit/envoy/binary.ts';
 import { number, readFlags, text, toggle } from '../testkit/flags.ts';
 import { CASES } from './cases.ts';
+import { connections, LIVE, live } from './connections.ts';
 import { ALWAYS, type Contender, contenders } from './contenders.ts';
 import { discovery, SIZES } from './discovery.ts';
 import { BOOTS, footprints } from './footprint.ts';
@@ -35,7 +36,7 @@ const { rounds: ROUNDS, requests: REQUESTS } = flags;
 /** V8 runs a module as it was loaded, and compiles again, better, what it has run often enough: this often will do. */
 const WARM_UP = 60_000;
 const FOLDER = join(ROOT, 'build/bench');
-const ALL_CASES = [...CASES.map(({ name }) => name), 'streams', 'footprint', 'discovery'];
+const ALL_CASES = [...CASES.map(({ name }) => name), 'streams', 'connections', 'footprint', 'discovery'];
 const WANTED = flags.cases?.split(',') ?? ALL_CASES;
 
 const isTerminal = process.stdout.isTTY;
@@ -123,8 +124,20 @@ async function main(): Promise<void> {
     cases: await measureCases(all),
     footprints: [],
     discovery: [],
+    megabytes: [],
   };
   if (WANTED.includes('streams')) results.cases.push(...(await measureStreams(all)));
+  if (WANTED.includes('connections')) {
+    const say = progress('connections', ROUNDS);
+    const { connection, megabytes } = await connections(ROUNDS, say);
+    results.cases.push({ name: 'connections', title: 'TCP: a connection', unit: 'connection', ...connection });
+    results.megabytes = megabytes;
+    done();
+    const wait = progress(`${LIVE.toLocaleString('en')} open connections`, 1);
+    wait(0);
+    results.live = await live();
+    done();
+  }
   if (WANTED.includes('footprint')) {
     const modules = all.filter(
       ({ name, wasm, isNamed }) => wasm && !isNamed && !['floor', 'again', 'lists', 'bridge'].includes(name),

@@ -5,6 +5,7 @@ import { init } from 'echarts';
 import { ROOT } from '../testkit/envoy/binary.ts';
 import { readFlags, toggle } from '../testkit/flags.ts';
 import { columns, markdown, type Rows } from '../testkit/tables.ts';
+import type { Live, Megabyte } from './connections.ts';
 import type { DiscoveryRow } from './discovery.ts';
 import type { Footprint } from './footprint.ts';
 import { AGAIN, type Comparison, type Cost, isEqual, NONE, OURS } from './statistics.ts';
@@ -13,6 +14,8 @@ import { AGAIN, type Comparison, type Cost, isEqual, NONE, OURS } from './statis
 export interface MeasuredCase extends Comparison {
   name: string;
   title: string;
+  /** What costs are of, where that is not a request. */
+  unit?: string;
 }
 
 /**
@@ -29,6 +32,8 @@ export interface Results {
   cases: MeasuredCase[];
   footprints: Footprint[];
   discovery: DiscoveryRow[];
+  megabytes: Megabyte[];
+  live?: Live;
 }
 
 const us = (value: number) => value.toFixed(1);
@@ -48,7 +53,10 @@ function caseTable(measured: MeasuredCase): Rows {
     ...(cost.name === NONE ? ['', ''] : [us(cost.added), `${us(cost.low)} to ${us(cost.high)}`]),
     ratio(cost, measured),
   ]);
-  return [['', 'µs a request', 'µs added', 'middle half of the rounds', '× this filter'], ...rows];
+  return [
+    ['', `µs a ${measured.unit ?? 'request'}`, 'µs added', 'middle half of the rounds', '× this filter'],
+    ...rows,
+  ];
 }
 
 /** What `equal` means in a table. */
@@ -113,6 +121,22 @@ function discoveryTable({ discovery }: Results): Rows {
   ];
 }
 
+/** What a megabyte on a connection costs. */
+function megabyteTable({ megabytes }: Results): Rows {
+  const rows = megabytes.map(({ label, cost, ratio }) => [label, us(cost), ratio.toFixed(3)]);
+  return [['', 'µs a megabyte', '× tcp_proxy alone'], ...rows];
+}
+
+/** What connections cost that are open. */
+function liveTable({ connections, uncounted, counted }: Live): Rows {
+  const share = (microseconds: number) => `${(microseconds / 10_000).toFixed(2)} %`;
+  return [
+    [`${connections.toLocaleString('en')} connections that are open and silent`, 'of a worker’s core'],
+    ['without metrics', share(uncounted)],
+    ['with Istio’s four metrics', share(counted)],
+  ];
+}
+
 /** A name at the left, and numbers. */
 const ALIGN = 'lrrrrr';
 
@@ -132,6 +156,9 @@ function sections(results: Results): Section[] {
   if (results.discovery.length > 0) {
     found.push({ title: 'workload discovery, two workers', rows: discoveryTable(results) });
   }
+  if (results.megabytes.length > 0)
+    found.push({ title: 'TCP: a megabyte on a connection', rows: megabyteTable(results) });
+  if (results.live) found.push({ title: 'TCP: open connections', rows: liveTable(results.live) });
   return found;
 }
 

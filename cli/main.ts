@@ -6,6 +6,7 @@ import { check } from './commands/check.ts';
 import { MISUSED, print, UsageError, warn } from './commands/common.ts';
 import { decode, encode } from './commands/header.ts';
 import { map } from './commands/map.ts';
+import { serve } from './commands/serve.ts';
 import { visible } from './visible.ts';
 
 /** `metadata-exchange`: the commands by their names, `--help`, and the exit code. docs/cli.md shows them. */
@@ -13,7 +14,7 @@ import { visible } from './visible.ts';
 const NAME = 'metadata-exchange';
 
 // biome-ignore lint/suspicious/noExplicitAny: each command has its own arguments
-const COMMANDS: Record<string, CommandDef<any>> = { map, decode, encode, check };
+const COMMANDS: Record<string, CommandDef<any>> = { map, serve, decode, encode, check };
 
 const EXAMPLES: Record<string, string[]> = {
   map: [
@@ -21,6 +22,7 @@ const EXAMPLES: Record<string, string[]> = {
     'map --prometheus http://127.0.0.1:9090 --seconds 300',
     'map --file envoys.txt --total --mermaid',
   ],
+  serve: ['serve 127.0.0.1:15000 127.0.0.1:15010', 'serve --prometheus http://127.0.0.1:9090 --port 0'],
   decode: ['decode ChEKBE5BTUUSCRoHcmV2aWV3cw', 'decode - <header.txt'],
   encode: [`encode '{"NAME": "reviews"}'`, 'encode - <metadata.json'],
   check: ['check plugin.json', 'check envoy.yaml'],
@@ -31,6 +33,7 @@ const NOTES: Record<string, string> = {
     'A request failed if its code is 500 to 599, or 0: no answer; or by its gRPC status. Where both sides tell of',
     'the same requests the client’s numbers are shown. Exit code: 0; 1 if somebody did not answer.',
   ].join('\n'),
+  serve: 'Needs the built module and page: make build page. Exit code: 0.',
   decode: 'Exit code: 0; 1 if the module would refuse the header.',
   encode: 'Needs the built module: make build. Exit code: 0.',
   check: 'Needs the built module: make build. Exit code: 0 if it is taken, 1 if it is refused.',

@@ -17,6 +17,7 @@ const FOLDER = join(ROOT, 'build/certificates');
 const WORKLOADS = [
   ['default', 'bookinfo-productpage'],
   ['default', 'bookinfo-reviews'],
+  ['default', 'bookinfo-redis'],
   ['istio-system', 'istio-ingressgateway-service-account'],
   ['istio-system', 'istio-egressgateway-service-account'],
 ];

@@ -18,16 +18,18 @@ import { CALL, functionAt, I32_CONST, I64_CONST, instructions, type Module, read
 export const STREAM_CALLBACKS = [
   'malloc',
   'proxy_on_delete',
+  'proxy_on_downstream_data',
   'proxy_on_log',
   'proxy_on_request_headers',
   'proxy_on_response_headers',
+  'proxy_on_upstream_data',
 ];
 
 /**
- * A stream begins with a record, for which a pool may take memory: in one place, and up to a bound. So this callback may
+ * A stream begins with a record, for which a pool may take memory: in one place, and up to a bound. So these callbacks may
  * take memory where its calls go through that place, which shows by the names of a build that has them.
  */
-export const STREAM_CREATION = 'proxy_on_context_create';
+export const STREAM_CREATION = ['proxy_on_context_create', 'proxy_on_new_connection'];
 const POOL = /\/pool\/Pool#/;
 
 /**
@@ -46,7 +48,7 @@ const DISCOVERY = /\/discovery\//;
 export function wrongs(module: Module): Violation[] {
   return [
     ...violations(module, STREAM_CALLBACKS),
-    ...withMemory(module, [STREAM_CREATION], POOL),
+    ...withMemory(module, STREAM_CREATION, POOL),
     ...withMemory(module, UPKEEP_CALLBACKS, DISCOVERY),
   ];
 }

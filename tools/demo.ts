@@ -95,7 +95,7 @@ function memory(mesh: Mesh): number {
 /** Leaves the mesh running, with traffic. */
 async function keep(mesh: Mesh): Promise<void> {
   const port = await mesh.sidecar('bookinfo-gateway').port('outbound');
-  const addresses = WORKLOADS.map(({ name }) => [name, mesh.sidecar(name).adminAddress().trim()]);
+  const addresses = [...mesh.sidecars].map(([name, sidecar]) => [name, sidecar.adminAddress().trim()]);
   print(
     bold('Left running, with traffic, until you press Ctrl-C. To try:'),
     '    # the map of the next seconds',
@@ -116,7 +116,7 @@ async function demo(mesh: Mesh): Promise<void> {
 
   print('', bold('Who calls whom. From the Prometheus pages of the Envoys:'), '');
   print(indented(table(map, { head: dim, bad })), '');
-  print(indented(dim('ratings-db-v1 has no sidecar: the control plane wrote on its endpoint who it is.')));
+  print(indented(dim('books-api-v1 has no sidecar: the control plane wrote on its endpoint who it is.')));
   const skipped = `${REPORT.name} is left out: it needs an address of its own, and this system has 127.0.0.1 only.`;
   const known = `${REPORT.name} has no sidecar: the control plane told whose the address ${REPORT.address} is.`;
   print(indented(dim(mesh.withReport ? known : skipped)));
@@ -132,14 +132,14 @@ async function demo(mesh: Mesh): Promise<void> {
   if (failed('The map is not what it should be:', problems)) return;
   process.exitCode = 0;
   const seconds = Math.round((performance.now() - startedAt) / 1000);
-  const size = `${WORKLOADS.length} Envoys and the applications have ${memory(mesh)} MB in memory.`;
+  const size = `${mesh.sidecars.size} Envoys and the applications have ${memory(mesh)} MB in memory.`;
   print(`${good('Done')} in ${seconds} s. ${size}`, '');
   if (flags.keep) await keep(mesh);
   else print(dim('`make demo KEEP=1` leaves it running, `make demo PAIR=1` shows one exchange with its headers.'));
 }
 
 async function main(): Promise<void> {
-  step(`starting Bookinfo: ${WORKLOADS.length} stock Envoys, each beside a small application`);
+  step(`starting Bookinfo: ${WORKLOADS.length + 1} stock Envoys, each beside a small application`);
   await using mesh = await Mesh.start();
   // Ctrl-C ends it at any time.
   if (!interrupted.signal.aborted) await Promise.race([demo(mesh), once(interrupted.signal, 'abort')]);

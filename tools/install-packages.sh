@@ -32,6 +32,11 @@ is_here() {
     # One that is too old will do: it can download a newer one.
     go) command -v go /usr/local/go/bin/go /usr/lib/go/bin/go .cache/go/toolchain/bin/go ;;
     rust) has_rust ;;
+    # Debian keeps the server out of the way of commands, in a folder of its version.
+    postgres) compgen -G '/usr/lib/postgresql/*/bin/postgres' && command -v psql ;;
+    redis) command -v redis-server && command -v redis-cli && command -v redis-benchmark ;;
+    # Any will do; Ubuntu's own package needs snap.
+    chromium) command -v chromium chromium-browser google-chrome ;;
     *) command -v "$1" ;;
   esac >/dev/null 2>&1
 }
@@ -55,6 +60,10 @@ packages_of() {
     setpriv) echo util-linux ;;
     h2load) echo nghttp2-client ;;
     go) echo golang-go ca-certificates ;;
+    postgres) echo postgresql ;;
+    redis) echo redis-server redis-tools ;;
+    # Its letters are those of the pictures in the documentation.
+    chromium) echo chromium fonts-inter ;;
     rust) echo rustc cargo libstd-rust-dev-wasm32 lld gcc libc6-dev ;;
     *) echo "$1" ;;
   esac

@@ -20,7 +20,7 @@ import { readModule } from '../testkit/wasm.ts';
 export const BUDGETS: Record<string, number> = {
   'streams and http': 5_500,
   traffic: 3_500,
-  peers: 4_500,
+  peers: 5_000,
   own: 6_000,
   config: 8_000,
   discovery: 6_000,

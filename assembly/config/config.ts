@@ -17,6 +17,7 @@ import * as idle from './idle';
 import * as lists from './lists';
 import { Lists, usesDiscovery } from './lists';
 import { PlainFields } from './plain';
+import { readPreface } from './preface';
 import {
   begin,
   expect,
@@ -82,6 +83,8 @@ export class Config {
   speaksIstio: bool;
   /** Labels that are sent beside those that Istio's dialect has. */
   labels: Texts | null;
+  /** To whom connections say who we are (preface.ts). */
+  preface: i32;
   /** Whether requests are counted by peer, and how; null: they are not. */
   traffic: Traffic | null;
   /** The cluster that workload discovery asks; null: it is not used. */
@@ -242,7 +245,8 @@ const VERIFY_PEER: u32 = 14;
 const PUBLISH_FIELDS: u32 = 15;
 const WORKLOAD_DISCOVERY: u32 = 16;
 const METRICS: u32 = 17;
-const TELL_APPLICATION: u32 = 18;
+const PREFACE: u32 = 18;
+const TELL_APPLICATION: u32 = 19;
 
 function fieldNumber(): u32 {
   if (isText(key, 'headers')) return HEADERS;
@@ -262,6 +266,7 @@ function fieldNumber(): u32 {
   if (isNamed('publish_fields')) return PUBLISH_FIELDS;
   if (isNamed('workload_discovery')) return WORKLOAD_DISCOVERY;
   if (isText(key, 'metrics')) return METRICS;
+  if (isText(key, 'preface')) return PREFACE;
   if (isNamed('tell_application')) return TELL_APPLICATION;
   return UNKNOWN;
 }
@@ -314,10 +319,11 @@ function readField(config: Config, field: u32): bool {
     config.traffic = readTraffic();
     return config.traffic != null;
   }
-  if (field == TELL_APPLICATION) {
-    config.application = readApplication();
-    return config.application != null;
+  if (field == PREFACE) {
+    config.preface = readPreface();
+    return config.preface != REFUSED;
   }
+  if (field == TELL_APPLICATION) return readApplication(config);
   if (field == VERIFY_PEER) return readVerification(config.verification);
   if (field == SHARED_WITH_UPSTREAM) {
     const isTrue = readBool();

@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
-import { DOWNSTREAM, UPSTREAM } from '../host/names';
+import { CONNECTION_DOWNSTREAM, CONNECTION_UPSTREAM, DOWNSTREAM, UPSTREAM } from '../host/names';
 import { allocate, release } from '../memory/blocks';
 import { SLICE_SIZE, Slice, sameBytes, slice } from '../memory/slice';
 import { Config } from './config';
 import { Texts } from './reader';
+
+/** The sides of streams and connections whose peers have fields (peers/peer.ts). */
+export const CLIENT_FIELDS: u32 = 0;
+export const SERVER_FIELDS: u32 = 1;
+export const CONNECTION_CLIENT_FIELDS: u32 = 2;
+export const CONNECTION_SERVER_FIELDS: u32 = 3;
+export const SIDES: u32 = 4;
 
 /**
  * The lists of fields that configurations of this VM publish as strings of their own (`publish_fields`). Configurations
@@ -21,17 +28,17 @@ export class PlainFields {
   /** What the cache knows the list by: no two lists of a VM ever have the same, and none has 0. */
   number: u32;
   count: u32;
-  /** Three slices for each field: its path, and what filter state calls it on either side. */
+  /** Slices for each field: its path, and what filter state calls it on each side. */
   private slicesAt: usize;
 
   /** Where in a Struct a field is. */
   path(index: u32): Slice {
-    return slice(this.slicesAt + index * 3 * <u32>SLICE_SIZE);
+    return slice(this.slicesAt + index * (1 + SIDES) * <u32>SLICE_SIZE);
   }
 
-  /** What filter state calls a field: of the server, or of the client. */
-  name(index: u32, isServer: bool): Slice {
-    return slice(this.slicesAt + (index * 3 + (isServer ? 2 : 1)) * <u32>SLICE_SIZE);
+  /** What filter state calls a field of the peer on a side. */
+  name(index: u32, side: u32): Slice {
+    return slice(this.slicesAt + (index * (1 + SIDES) + 1 + side) * <u32>SLICE_SIZE);
   }
 }
 
@@ -79,10 +86,10 @@ function isListOf(list: PlainFields, wanted: Texts, speaksIstio: bool): bool {
 
 function newList(wanted: Texts, speaksIstio: bool): PlainFields | null {
   const slicesAt = offsetof<PlainFields>();
-  const textsAt = slicesAt + wanted.count * 3 * <u32>SLICE_SIZE;
+  const textsAt = slicesAt + wanted.count * (1 + SIDES) * <u32>SLICE_SIZE;
   let room: usize = 0;
   for (let i: u32 = 0; i < wanted.count; i++) {
-    room += DOWNSTREAM.size + UPSTREAM.size + 2 + 2 * wanted.get(i).size;
+    for (let side: u32 = 0; side < SIDES; side++) room += prefixOf(side).size + 1 + wanted.get(i).size;
   }
   const at = allocate(textsAt + room);
   if (!at) return null;
@@ -95,12 +102,19 @@ function newList(wanted: Texts, speaksIstio: bool): PlainFields | null {
   list.slicesAt = at + slicesAt;
   let to = at + textsAt;
   for (let i: u32 = 0; i < wanted.count; i++) {
-    to = putName(DOWNSTREAM, wanted.get(i), to, list.name(i, false));
-    to = putName(UPSTREAM, wanted.get(i), to, list.name(i, true));
+    for (let side: u32 = 0; side < SIDES; side++) {
+      to = putName(prefixOf(side), wanted.get(i), to, list.name(i, side));
+    }
     list.path(i).set(to - wanted.get(i).size, wanted.get(i).size);
   }
   store<usize>(first, at);
   return list;
+}
+
+function prefixOf(side: u32): Slice {
+  if (side == CLIENT_FIELDS) return DOWNSTREAM;
+  if (side == SERVER_FIELDS) return UPSTREAM;
+  return side == CONNECTION_CLIENT_FIELDS ? CONNECTION_DOWNSTREAM : CONNECTION_UPSTREAM;
 }
 
 /** Writes the name of a field of one side, `SIDE.PATH`; the answer is where it ends. */

@@ -2,6 +2,7 @@
 // Copyright the metadata-exchange authors
 
 import { Ascii, beginsWith, bytesOf, isText, sizeOf } from '../memory/ascii';
+import { hashOf } from '../memory/hash';
 import { compare, Slice, sameBytes, slice } from '../memory/slice';
 import * as json from '../wire/json';
 import {
@@ -25,6 +26,8 @@ import {
 /** The settings of Istio's standard metrics (traffic/): whether requests are counted by peer, and how far. */
 @unmanaged
 export class Traffic {
+  /** A hash of the labels that are added: configurations with the same share series. */
+  seed: u64;
   /** The most series of requests that a VM makes. */
   maxSeries: u32;
   /** The first of the labels that are added, those with the shortest names first; null: none are. */
@@ -74,6 +77,7 @@ export function readTraffic(): Traffic | null {
   const traffic = changetype<Traffic>(at);
   traffic.maxSeries = DEFAULT_SERIES;
   traffic.labels = null;
+  traffic.seed = 0;
   let seen: u32 = 0;
   json.enter();
   while (json.nextMember(key)) {
@@ -92,7 +96,18 @@ export function readTraffic(): Traffic | null {
     }
     stepBack(size);
   }
+  traffic.seed = seedOf(traffic);
   return isWellFormed() ? traffic : null;
+}
+
+function seedOf(traffic: Traffic): u64 {
+  let hash: u64 = 0;
+  let label: Label | null = traffic.labels;
+  while (label) {
+    hash = hashOf(label.path, hashOf(label.name, hash + 1));
+    label = label.next;
+  }
+  return hash;
 }
 
 function noRoom(): Traffic | null {

@@ -15,6 +15,8 @@ export const REQUEST_HEADERS: i32 = 0;
 export const RESPONSE_HEADERS: i32 = 2;
 
 /** Buffers. */
+export const DOWNSTREAM_DATA: i32 = 2;
+export const UPSTREAM_DATA: i32 = 3;
 export const GRPC_MESSAGE: i32 = 5;
 export const PLUGIN_CONFIGURATION: i32 = 7;
 
@@ -23,5 +25,9 @@ export const INFO: usize = 2;
 export const WARN: usize = 3;
 export const ERROR: usize = 4;
 
-/** What a headers callback returns to go on at once. */
+/** The stream of a connection that continues and closes it. */
+export const DOWNSTREAM: i32 = 2;
+
+/** What a callback returns: to go on at once, or to have what came held until more comes. */
 export const CONTINUE: u32 = 0;
+export const STOP: u32 = 1;

@@ -4,7 +4,7 @@
 import { proxy_set_effective_context } from '@solo-io/proxy-runtime/assembly/imports';
 import { OK } from './abi';
 
-/** Makes a root context the one that host calls are made for; false if it is gone. */
-export function becomes(root: u32): bool {
-  return proxy_set_effective_context(root) == OK;
+/** Makes a context the one that host calls are made for; false if it is gone. */
+export function becomes(context: u32): bool {
+  return proxy_set_effective_context(context) == OK;
 }

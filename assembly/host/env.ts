@@ -2,7 +2,7 @@
 // Copyright the metadata-exchange authors
 
 /**
- * Host calls whose declaration in @solo-io/proxy-runtime is wrong. What is declared here is imported from the module
+ * Host calls whose declaration in @solo-io/proxy-runtime is wrong or missing. What is declared here is imported from the module
  * `env`, after which this file is called.
  */
 
@@ -18,3 +18,6 @@ export declare function proxy_grpc_stream(
   metadataSize: u32,
   token: usize,
 ): u32;
+
+/** Puts bytes in place of others; the package declares it under a name that no host has. */
+export declare function proxy_set_buffer_bytes(type: i32, start: u32, size: u32, bytesAt: usize, bytesSize: u32): u32;

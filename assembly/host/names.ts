@@ -47,6 +47,15 @@ export const CLUSTER_DISABLED: Slice = name('xds\0cluster_metadata\0filter_metad
 /** Of the endpoint that a request went to: who it is, as Istio's control plane says it. */
 export const ENDPOINT_WORKLOAD: Slice = name('xds\0upstream_host_metadata\0filter_metadata\0istio\0workload');
 
+/** Of an endpoint: whether who is there reads a preface. It is written by whoever configures the cluster. */
+export const ENDPOINT_PREFACE: Slice = name(
+  'xds\0upstream_host_metadata\0filter_metadata\0envoy.wasm.metadata_exchange\0preface',
+);
+
+/** Of a connection, at any time: bytes from the client, and bytes to it. */
+export const RECEIVED_BYTES: Slice = name('request\0size');
+export const SENT_BYTES: Slice = name('response\0size');
+
 /** Of a request that is over. */
 export const RESPONSE_CODE: Slice = name('response\0code');
 export const RESPONSE_FLAGS: Slice = name('response\0flags');
@@ -66,12 +75,24 @@ export const DOWNSTREAM_ID: Slice = name('envoy.wasm.metadata_exchange.downstrea
 export const UPSTREAM: Slice = name('envoy.wasm.metadata_exchange.upstream');
 export const UPSTREAM_ID: Slice = name('envoy.wasm.metadata_exchange.upstream_id');
 
+/** The same of a connection: an object that a filter of the connection wrote is one for all its requests. */
+export const CONNECTION_DOWNSTREAM: Slice = name('envoy.wasm.metadata_exchange.connection.downstream');
+export const CONNECTION_DOWNSTREAM_ID: Slice = name('envoy.wasm.metadata_exchange.connection.downstream_id');
+export const CONNECTION_UPSTREAM: Slice = name('envoy.wasm.metadata_exchange.connection.upstream');
+export const CONNECTION_UPSTREAM_ID: Slice = name('envoy.wasm.metadata_exchange.connection.upstream_id');
+/** Whose preface went where: written by the first filter of ours in a chain, so that a second one sends none. */
+export const CONNECTION_PREFACES: Slice = name('envoy.wasm.metadata_exchange.connection.prefaces');
+
 /** https://www.w3.org/TR/baggage */
 export const BAGGAGE_HEADER: Slice = name('baggage');
 
 /** Whether a peer's claims agree with its certificate, and what is said of it. */
 export const DOWNSTREAM_VERIFIED: Slice = name('envoy.wasm.metadata_exchange.downstream_verified');
 export const UPSTREAM_VERIFIED: Slice = name('envoy.wasm.metadata_exchange.upstream_verified');
+export const CONNECTION_DOWNSTREAM_VERIFIED: Slice = name(
+  'envoy.wasm.metadata_exchange.connection.downstream_verified',
+);
+export const CONNECTION_UPSTREAM_VERIFIED: Slice = name('envoy.wasm.metadata_exchange.connection.upstream_verified');
 export const VERIFIED_TEXT: Slice = name('verified');
 export const UNVERIFIED_TEXT: Slice = name('unverified');
 export const MISMATCH_TEXT: Slice = name('mismatch');

@@ -29,26 +29,28 @@ export function set(name: Slice, value: Slice): void {
 export const STRING_TYPE: u8 = 1;
 export const PROTOBUF_TYPE: u8 = 3;
 
-const DOWNSTREAM_REQUEST_SPAN: u8 = 1;
+/** How long it lives: as long as a request, through internal redirects too, or as the connection that it came by. */
+export const REQUEST_SPAN: u8 = 1;
+export const CONNECTION_SPAN: u8 = 2;
 
-const declaration = memory.data(128);
+const declaration = memory.data(256);
 const nothing = slice(memory.data(8, 4));
 
 /**
  * Tells Envoy, once for each configuration and before the first stream, how to read a filter state object, so that
- * CEL can walk it and formatters can print it. It lives as long as the request, through internal redirects too.
- * `schema` is the type URL of a protobuf message, or empty; together both texts have at most 120 bytes.
+ * CEL can walk it and formatters can print it. `schema` is the type URL of a protobuf message, or empty; together both
+ * texts have at most 240 bytes.
  *
  *     DeclarePropertyArguments  1 name  2 readonly  3 type  4 schema  5 span
  */
-export function declare(name: Slice, type: u8, schema: Slice): void {
+export function declare(name: Slice, type: u8, schema: Slice, span: u8): void {
   let to = putField(1, name, declaration);
   store<u8>(to, 3 << 3);
   store<u8>(to, type, 1);
   to += 2;
   if (schema.size) to = putField(4, schema, to);
   store<u8>(to, 5 << 3);
-  store<u8>(to, DOWNSTREAM_REQUEST_SPAN, 1);
+  store<u8>(to, span, 1);
   to += 2;
   const unused = changetype<usize>(nothing);
   proxy_call_foreign_function(
@@ -62,8 +64,9 @@ export function declare(name: Slice, type: u8, schema: Slice): void {
 }
 
 function putField(number: u8, text: Slice, to: usize): usize {
-  store<u8>(to, (number << 3) | 2);
-  store<u8>(to, <u8>text.size, 1);
-  memory.copy(to + 2, text.at, text.size);
-  return to + 2 + text.size;
+  store<u8>(to++, (number << 3) | 2);
+  if (text.size >= 128) store<u8>(to++, <u8>text.size | 128);
+  store<u8>(to++, <u8>(text.size >= 128 ? text.size >> 7 : text.size));
+  memory.copy(to, text.at, text.size);
+  return to + text.size;
 }

@@ -61,31 +61,43 @@ export const DISCOVERY_FOUND: u32 = 25;
 export const DISCOVERY_UNKNOWN: u32 = 26;
 /** Requests whose peer counts as `unknown` in Istio's metrics, since there are `max_series` series already. */
 export const TRAFFIC_UNNAMED: u32 = 27;
+/** Prefaces that a peer sent on a connection. */
+export const PREFACE_FOUND: u32 = 28;
+/** Connections on which a preface could come, and the first bytes were none. */
+export const PREFACE_NOT_FOUND: u32 = 29;
+/** Connections whose first bytes begin like a preface, and are too long for one or malformed: they pass as they are. */
+export const PREFACE_REFUSED: u32 = 30;
+/** Prefaces that stopped for 5 seconds: the client's bytes then pass as they are, a server's connection is closed. */
+export const PREFACE_STALLED: u32 = 31;
+/** Own prefaces that were sent. */
+export const PREFACE_SENT: u32 = 32;
 /** Streams that are alive. */
-export const STREAMS: u32 = 28;
+export const STREAMS: u32 = 33;
+/** Connections that are alive, of listeners with the filter for connections. */
+export const CONNECTIONS: u32 = 34;
 /** Peers in the caches. */
-export const CACHE_ENTRIES: u32 = 29;
+export const CACHE_ENTRIES: u32 = 35;
 /** Room that they take, in bytes. */
-export const CACHE_BYTES: u32 = 30;
+export const CACHE_BYTES: u32 = 36;
 /** Plugin configurations that are loaded, over all VMs. */
-export const CONFIGURATIONS: u32 = 31;
+export const CONFIGURATIONS: u32 = 37;
 /** Size of the own metadata header, over all of these: divide by `configurations`. */
-export const OWN_HEADER_BYTES: u32 = 32;
+export const OWN_HEADER_BYTES: u32 = 38;
 /** Streams to a control plane that are up and have brought a response. */
-export const DISCOVERY_CONNECTED: u32 = 33;
+export const DISCOVERY_CONNECTED: u32 = 39;
 /** Workloads that are known. */
-export const DISCOVERY_WORKLOADS: u32 = 34;
+export const DISCOVERY_WORKLOADS: u32 = 40;
 /** Addresses of these. */
-export const DISCOVERY_ADDRESSES: u32 = 35;
+export const DISCOVERY_ADDRESSES: u32 = 41;
 /** Seconds since a control plane was last heard of. */
-export const DISCOVERY_AGE: u32 = 36;
+export const DISCOVERY_AGE: u32 = 42;
 /** Series of Istio's request metrics, over all VMs. */
-export const TRAFFIC_SERIES: u32 = 37;
+export const TRAFFIC_SERIES: u32 = 43;
 
 /** From here on metrics are gauges. */
-export const FIRST_GAUGE: u32 = 28;
+export const FIRST_GAUGE: u32 = 33;
 /** How many there are. */
-export const METRICS: u32 = 38;
+export const METRICS: u32 = 44;
 /** Their names, in order, each with a space behind it. */
 export const NAMES: Ascii =
-  'peers_received refused_base64 refused_protobuf refused_utf8 refused_control refused_no_json_form refused_nesting refused_id refused_baggage oversize mismatches unverified cache_hits cache_misses cache_evictions headers_sent own_fields_left_out streams_unserved discovery_updates discovery_removals discovery_refused discovery_streams discovery_reconnects discovery_failures discovery_on_worker discovery_found discovery_unknown traffic_unnamed streams cache_entries cache_bytes configurations own_header_bytes discovery_connected discovery_workloads discovery_addresses discovery_age traffic_series ';
+  'peers_received refused_base64 refused_protobuf refused_utf8 refused_control refused_no_json_form refused_nesting refused_id refused_baggage oversize mismatches unverified cache_hits cache_misses cache_evictions headers_sent own_fields_left_out streams_unserved discovery_updates discovery_removals discovery_refused discovery_streams discovery_reconnects discovery_failures discovery_on_worker discovery_found discovery_unknown traffic_unnamed preface_found preface_not_found preface_refused preface_stalled preface_sent streams connections cache_entries cache_bytes configurations own_header_bytes discovery_connected discovery_workloads discovery_addresses discovery_age traffic_series ';

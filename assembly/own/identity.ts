@@ -16,6 +16,7 @@ import { roomForBaggage, writeBaggage } from '../wire/baggage';
 import { encode, encodedSize } from '../wire/base64';
 import { canonical, FAILED, roomForCanonical } from '../wire/canonical';
 import { readNode, readSurroundings } from '../wire/node';
+import { roomForPreface, writePreface } from '../wire/preface';
 import { roomForSelect, select } from '../wire/select';
 import { faultOfText, kindOf, SOUND, STRUCT_KIND } from '../wire/struct';
 import { addLeftOut, CANNOT, cutToFit, roomForCut } from './budget';
@@ -36,6 +37,8 @@ export class Identity {
   id: Slice;
   /** The same as a member of a baggage header, where the configuration wants that. */
   baggage: Slice;
+  /** The same as a preface of connections; of size 0: there is nothing to say. */
+  preface: Slice;
   /** The Struct itself, where requests are counted; whatever of it is sent. */
   struct: Slice;
   /** By which both are found (values.ts). */
@@ -59,7 +62,7 @@ const zone = slice(memory.data(8, 4));
  */
 export function readIdentity(config: Config, owner: usize): Identity | null {
   const slicesAt = (offsetof<Identity>() + 7) & ~7;
-  const valuesAt = slicesAt + 4 * SLICE_SIZE;
+  const valuesAt = slicesAt + 5 * SLICE_SIZE;
   const at = allocateFor(owner, valuesAt + 2 * VALUE_SIZE);
   if (!at) return noIdentity();
   memory.fill(at, 0, valuesAt + 2 * VALUE_SIZE);
@@ -68,6 +71,7 @@ export function readIdentity(config: Config, owner: usize): Identity | null {
   identity.id = slice(at + slicesAt + SLICE_SIZE);
   identity.baggage = slice(at + slicesAt + 2 * SLICE_SIZE);
   identity.struct = slice(at + slicesAt + 3 * SLICE_SIZE);
+  identity.preface = slice(at + slicesAt + 4 * SLICE_SIZE);
   identity.metadataValue = changetype<Value>(at + valuesAt);
   identity.idValue = changetype<Value>(at + valuesAt + VALUE_SIZE);
 
@@ -83,6 +87,7 @@ export function readIdentity(config: Config, owner: usize): Identity | null {
   if (!keepId(config, identity.id, owner)) return noIdentity();
   ownBytes.set(0, 0);
   keepMetadata(config, identity, owner);
+  keepPreface(config, identity, owner);
   const lists = config.lists;
   if (lists && (has(lists.upstreamPropagation, BAGGAGE) || has(lists.downstreamPropagation, BAGGAGE))) {
     keepBaggage(config, identity.baggage, owner);
@@ -260,6 +265,25 @@ function warnOfNothing(config: Config): void {
   }
   line.add(': only its id is sent');
   log.warn();
+}
+
+/** What was just made into the metadata header, and the id, as a preface. */
+function keepPreface(config: Config, identity: Identity, owner: usize): void {
+  if (ownBytes.size == 0 && identity.id.size == 0) return;
+  const room = roomForPreface(ownBytes, identity.id);
+  const at = allocateFor(owner, room);
+  if (!at) {
+    warnOfMemory('the own preface', room);
+    return;
+  }
+  writePreface(ownBytes, identity.id, at, room, identity.preface);
+  if (identity.preface.size <= config.maxHeaderSize) return;
+  const line = log.line();
+  line.add('the own preface takes ');
+  line.addNumber(identity.preface.size);
+  line.add(' bytes, which is more than max_header_size: connections are not told who this is');
+  log.warn();
+  identity.preface.set(0, 0);
 }
 
 /** What was just made into the metadata header, as baggage. */

@@ -60,8 +60,8 @@ function findPreferred(struct: Slice, path: Slice, found: Slice): bool {
  * Publishes the fields of a peer. `replaces`: what was published before of another one is cleared, by whichever list of
  * the VM that was.
  */
-export function publishFields(peer: Peer, fields: PlainFields | null, isServer: bool, replaces: bool): void {
-  if (replaces) clearFields(isServer);
+export function publishFields(peer: Peer, fields: PlainFields | null, side: u32, replaces: bool): void {
+  if (replaces) clearFields(side);
   if (!fields) return;
   let table = peer.positions;
   if (!table) {
@@ -70,15 +70,15 @@ export function publishFields(peer: Peer, fields: PlainFields | null, isServer: 
   }
   for (let i: u32 = 0; i < fields.count; i++, table += POSITION_SIZE) {
     text.set(peer.struct.at + load<u32>(table), load<u32>(table, 4));
-    if (text.size > 0) properties.set(fields.name(i, isServer), text);
+    if (text.size > 0) properties.set(fields.name(i, side), text);
   }
 }
 
 /** Clears on one side every field that any list of the VM may have published. */
-export function clearFields(isServer: bool): void {
+export function clearFields(side: u32): void {
   let fields = firstPlain();
   while (fields) {
-    for (let i: u32 = 0; i < fields.count; i++) clearText(fields.name(i, isServer));
+    for (let i: u32 = 0; i < fields.count; i++) clearText(fields.name(i, side));
     fields = fields.next;
   }
 }

@@ -69,7 +69,7 @@ function isReadable(found: u32): bool {
 }
 
 /** Whether an id may be passed on: access logs and CEL want UTF-8 without control characters, HTTP allows more. */
-function isReadableId(id: Slice, config: Config): bool {
+export function isReadableId(id: Slice, config: Config): bool {
   if (id.size == 0) return false;
   if (id.size > config.maxHeaderSize) {
     count(OVERSIZE);

@@ -132,7 +132,8 @@ function refuse(cause: u32): bool {
   return false;
 }
 
-function causeOf(fault: u32): u32 {
+/** By which metric a fault of a peer's Struct is counted. */
+export function causeOf(fault: u32): u32 {
   if (fault == NOT_UTF8) return table.REFUSED_UTF8;
   if (fault == CONTROL_CHARACTER) return table.REFUSED_CONTROL;
   if (fault == NO_JSON_FORM) return table.REFUSED_NO_JSON_FORM;

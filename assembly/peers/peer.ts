@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
+import { CLIENT_FIELDS, CONNECTION_CLIENT_FIELDS, CONNECTION_SERVER_FIELDS, SERVER_FIELDS } from '../config/plain';
 import {
+  CONNECTION_DOWNSTREAM,
+  CONNECTION_DOWNSTREAM_ID,
+  CONNECTION_DOWNSTREAM_VERIFIED,
+  CONNECTION_UPSTREAM,
+  CONNECTION_UPSTREAM_ID,
+  CONNECTION_UPSTREAM_VERIFIED,
   DOWNSTREAM,
   DOWNSTREAM_ID,
   DOWNSTREAM_LOCAL_URI,
@@ -56,6 +63,8 @@ export function newPeer(): Peer {
 /** A side of a stream: the filter state that tells of the peer there, and where the host shows certificates. */
 @unmanaged
 export class Side {
+  /** What config/plain.ts knows it by. */
+  number: u32;
   struct: Slice;
   id: Slice;
   verified: Slice;
@@ -63,21 +72,32 @@ export class Side {
   localUri: Slice;
 }
 
-export const CLIENT: Side = newSide(
-  DOWNSTREAM,
-  DOWNSTREAM_ID,
-  DOWNSTREAM_VERIFIED,
-  DOWNSTREAM_PEER_URI,
-  DOWNSTREAM_LOCAL_URI,
-);
-export const SERVER: Side = newSide(UPSTREAM, UPSTREAM_ID, UPSTREAM_VERIFIED, UPSTREAM_PEER_URI, UPSTREAM_LOCAL_URI);
+/** The sides of an HTTP stream. */
+export const CLIENT: Side = newSide(CLIENT_FIELDS, DOWNSTREAM, DOWNSTREAM_ID, DOWNSTREAM_VERIFIED);
+export const SERVER: Side = newSide(SERVER_FIELDS, UPSTREAM, UPSTREAM_ID, UPSTREAM_VERIFIED);
 
-function newSide(struct: Slice, id: Slice, verified: Slice, peerUri: Slice, localUri: Slice): Side {
+/** The sides of a connection. */
+export const CONNECTION_CLIENT: Side = newSide(
+  CONNECTION_CLIENT_FIELDS,
+  CONNECTION_DOWNSTREAM,
+  CONNECTION_DOWNSTREAM_ID,
+  CONNECTION_DOWNSTREAM_VERIFIED,
+);
+export const CONNECTION_SERVER: Side = newSide(
+  CONNECTION_SERVER_FIELDS,
+  CONNECTION_UPSTREAM,
+  CONNECTION_UPSTREAM_ID,
+  CONNECTION_UPSTREAM_VERIFIED,
+);
+
+function newSide(number: u32, struct: Slice, id: Slice, verified: Slice): Side {
   const side = changetype<Side>(allocate(offsetof<Side>()));
+  const isClient = number == CLIENT_FIELDS || number == CONNECTION_CLIENT_FIELDS;
+  side.number = number;
   side.struct = struct;
   side.id = id;
   side.verified = verified;
-  side.peerUri = peerUri;
-  side.localUri = localUri;
+  side.peerUri = isClient ? DOWNSTREAM_PEER_URI : UPSTREAM_PEER_URI;
+  side.localUri = isClient ? DOWNSTREAM_LOCAL_URI : UPSTREAM_LOCAL_URI;
   return side;
 }

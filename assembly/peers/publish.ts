@@ -44,7 +44,7 @@ export function publish(side: Side, peer: Peer, config: Config, replaces: bool):
   }
   peer.isPublished = isStructPublished;
   const fields = isStructPublished ? config.plain : null;
-  if (fields || replaces) publishFields(peer, fields, side == SERVER, replaces);
+  if (fields || replaces) publishFields(peer, fields, side.number, replaces);
   if (isStructPublished) properties.set(side.struct, peer.struct);
   else if (replaces) clearText(side.struct);
   if (isIdPublished) properties.set(side.id, peer.id);
@@ -75,7 +75,7 @@ export function clearPublished(side: Side): void {
   clearText(side.struct);
   clearText(side.id);
   clearText(side.verified);
-  clearFields(side == SERVER);
+  clearFields(side.number);
 }
 
 function textOf(verdict: u32): Slice {

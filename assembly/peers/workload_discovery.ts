@@ -52,8 +52,15 @@ export function closeAnswers(): void {
 
 /** Finds the workload at the address of the client, or, on a response, of the server. */
 export function findByAddress(message: Message, config: Config, peer: Peer): bool {
-  const isFound = message.map == RESPONSE_HEADERS ? isServerAddress() : isClientAddress(message, config);
-  if (!isFound) return false;
+  if (message.map == RESPONSE_HEADERS) return findAtAddress(true, config, peer);
+  // A request that came through another network's gateway has that one's address.
+  const isFromHere = message.peek(FORWARDED_NETWORK, network) == ABSENT || sameBytes(network, config.network);
+  return isFromHere && findAtAddress(false, config, peer);
+}
+
+/** Finds the workload at the address of the server, or of the client, of a connection. */
+export function findAtAddress(isServer: bool, config: Config, peer: Peer): bool {
+  if (isServer ? !isServerAddress() : !isClientAddress()) return false;
   const fields = config.plain;
   const use = fields ? fields.number : 0;
   store<u32>(keyBytes, <u32>lastSecond());
@@ -81,9 +88,8 @@ export function findByAddress(message: Message, config: Config, peer: Peer): boo
   return true;
 }
 
-/** Reads the client's address: not of a request that came through another network's gateway, whose address it would be. */
-function isClientAddress(message: Message, config: Config): bool {
-  if (message.peek(FORWARDED_NETWORK, network) != ABSENT && !sameBytes(network, config.network)) return false;
+/** Reads the client's address. */
+function isClientAddress(): bool {
   return properties.get(SOURCE_ADDRESS, text) && readAddress(text, address);
 }
 

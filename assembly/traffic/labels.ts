@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
-import { Label, Traffic } from '../config/traffic';
+import { Traffic } from '../config/traffic';
 import { name } from '../host/names';
 import { hashOf } from '../memory/hash';
 import { Slice, slice } from '../memory/slice';
@@ -59,7 +59,8 @@ const SEEN: u32 = 256;
 const seen = memory.data(4096, 8); // SEEN * 16
 
 /** The hash of a workload's labels, and of those that the configuration adds; never 0. */
-export function hashOfLabels(struct: Slice, traffic: Traffic, seed: u64): u64 {
+export function hashOfLabels(struct: Slice, traffic: Traffic): u64 {
+  const seed = traffic.seed;
   const whole = hashOf(struct, seed);
   const at = seen + ((<u32>whole & (SEEN - 1)) << 4);
   if (load<u64>(at) == whole) return load<u64>(at, 8);
@@ -77,16 +78,5 @@ export function hashOfLabels(struct: Slice, traffic: Traffic, seed: u64): u64 {
   hash |= 1;
   store<u64>(at, whole);
   store<u64>(at, hash, 8);
-  return hash;
-}
-
-/** A hash of the labels that a configuration adds: configurations with the same share series. */
-export function seedOf(traffic: Traffic): u64 {
-  let hash: u64 = 0;
-  let label: Label | null = traffic.labels;
-  while (label) {
-    hash = hashOf(label.path, hashOf(label.name, hash + 1));
-    label = label.next;
-  }
   return hash;
 }

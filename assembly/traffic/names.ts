@@ -5,6 +5,7 @@ import { Traffic } from '../config/traffic';
 import { COUNTER, define, HISTOGRAM } from '../host/metrics';
 import { take } from '../memory/arena';
 import { Ascii } from '../memory/ascii';
+import { allocate } from '../memory/blocks';
 import { Slice, slice } from '../memory/slice';
 import { Text } from '../memory/text';
 import { findText } from '../wire/path';
@@ -25,7 +26,7 @@ export const BY_SOURCE: u32 = 1;
 export const BY_DESTINATION: u32 = 2;
 export const BY_WAYPOINT: u32 = 3;
 
-/** What a series is of. */
+/** What a series is of: requests, or connections. */
 @unmanaged
 export class Request {
   flags: u64;
@@ -34,6 +35,7 @@ export class Request {
   reporter: u32;
   code: u32;
   isGrpc: bool;
+  isConnection: bool;
   /** Whether the client showed a certificate; at the client nobody asks. */
   isMutual: bool;
   /** The Structs of both sides, and which of them is the peer; size 0: unknown. */
@@ -47,6 +49,16 @@ export class Request {
   /** The SPIFFE URIs of both certificates; size 0: none. */
   peerUri: Slice;
   localUri: Slice;
+}
+
+/** A request, or a connection, that can be filled again and again: for module variables only. */
+export function newRequest(isConnection: bool): Request {
+  const at = allocate(offsetof<Request>());
+  memory.fill(at, 0, offsetof<Request>());
+  const request = changetype<Request>(at);
+  request.grpcStatus = -1;
+  request.isConnection = isConnection;
+  return request;
 }
 
 const ROOM: u32 = 16384;
@@ -74,23 +86,34 @@ export function defineSeries(request: Request, traffic: Traffic, ids: usize): vo
   putWorkload('source', request.client, isSource ? request.localUri : request.peerUri);
   putWorkload('destination', request.server, isSource ? request.peerUri : request.localUri);
   putService(request);
-  put('request_protocol', request.isGrpc ? 'grpc' : 'http');
-  begin('response_code');
-  line.addNumber(request.code);
-  end();
-  begin('grpc_response_status');
-  if (request.grpcStatus >= 0) line.addNumber(<u32>request.grpcStatus);
-  end();
+  put('request_protocol', request.isConnection ? 'tcp' : request.isGrpc ? 'grpc' : 'http');
+  if (!request.isConnection) putCodes(request);
   begin('response_flags');
   addFlags(line, request.flags);
   end();
   // As in Istio, a client does not say how its server saw the connection.
   put('connection_security_policy', isSource ? 'unknown' : request.isMutual ? 'mutual_tls' : 'none');
   const size = line.size;
+  if (request.isConnection) {
+    defineAs('istio_tcp_connections_opened_total', COUNTER, size, ids);
+    defineAs('istio_tcp_connections_closed_total', COUNTER, size, ids + 4);
+    defineAs('istio_tcp_sent_bytes_total', COUNTER, size, ids + 8);
+    defineAs('istio_tcp_received_bytes_total', COUNTER, size, ids + 12);
+    return;
+  }
   defineAs('istio_requests_total', COUNTER, size, ids);
   defineAs('istio_request_duration_milliseconds', HISTOGRAM, size, ids + 4);
   defineAs('istio_request_bytes', HISTOGRAM, size, ids + 8);
   defineAs('istio_response_bytes', HISTOGRAM, size, ids + 12);
+}
+
+function putCodes(request: Request): void {
+  begin('response_code');
+  line.addNumber(request.code);
+  end();
+  begin('grpc_response_status');
+  if (request.grpcStatus >= 0) line.addNumber(<u32>request.grpcStatus);
+  end();
 }
 
 function defineAs(metric: Ascii, type: i32, size: u32, id: usize): void {

@@ -30,20 +30,14 @@ export const map = defineCommand({
     mermaid: { type: 'boolean', description: 'as a flowchart of mermaid’s' },
   },
   async run({ args }) {
-    const addresses = [...args._, ...(args.file === undefined ? [] : addressesIn(args.file))];
     if (args.json && args.mermaid) throw new UsageError('--json or --mermaid: not both');
     if (args.total && args.seconds !== undefined) throw new UsageError('--total or --seconds: not both');
-    if (addresses.length > 0 === (args.prometheus !== undefined)) {
-      throw new UsageError('name Envoys, by their addresses or in a file, or else a Prometheus server');
-    }
-    for (const address of [...addresses, ...(args.prometheus === undefined ? [] : [args.prometheus])]) {
-      if (!isAddress(address)) throw new UsageError(`${visible(address)} is no address`);
-    }
+    const { addresses, prometheus } = sourcesOf(args);
     const secondsOr = (standard: number) => (args.total ? null : secondsOf(args.seconds, standard));
     const answer =
-      args.prometheus === undefined
+      prometheus === undefined
         ? await fromEnvoys(addresses, secondsOr(SECONDS.envoys))
-        : await fromPrometheus(args.prometheus, secondsOr(SECONDS.prometheus));
+        : await fromPrometheus(prometheus, secondsOr(SECONDS.prometheus));
     show(answer, args);
     warn(...answer.problems.map(visible));
     return answer.problems.length > 0 ? REFUSED : DONE;
@@ -58,13 +52,30 @@ function show({ map, problems }: Answer, { json, mermaid: asMermaid }: { json?: 
   } else if (problems.length === 0) warn(`Nobody called anybody: there is no ${REQUESTS}.`);
 }
 
+/** Who is to be asked: Envoys, or else a Prometheus server. */
+export function sourcesOf(args: { _: string[]; file?: string; prometheus?: string }): {
+  addresses: string[];
+  prometheus: string | undefined;
+} {
+  const { prometheus } = args;
+  const addresses = [...args._, ...(args.file === undefined ? [] : addressesIn(args.file))];
+  if (addresses.length > 0 === (prometheus !== undefined)) {
+    throw new UsageError('name Envoys, by their addresses or in a file, or else a Prometheus server');
+  }
+  for (const address of prometheus === undefined ? addresses : [prometheus]) {
+    if (!isAddress(address)) throw new UsageError(`${visible(address)} is no address`);
+  }
+  return { addresses, prometheus };
+}
+
 /** The addresses of a file, one a line: `#` begins a comment. */
 function addressesIn(path: string): string[] {
   const lines = readInput(path).split('\n');
   return lines.map((line) => line.replace(/#.*/, '').trim()).filter((line) => line !== '');
 }
 
-function secondsOf(given: string | undefined, standard: number): number {
+/** A whole number of seconds. */
+export function secondsOf(given: string | undefined, standard: number): number {
   if (given === undefined) return standard;
   if (!/^\d+$/.test(given) || Number(given) < 1) throw new UsageError('--seconds must be a whole number, 1 or more');
   return Number(given);

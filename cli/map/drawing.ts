@@ -15,14 +15,15 @@ export function naming({ edges }: ServiceMap): (peer: Peer) => string {
   };
 }
 
-/** How many requests: `12.3/s`, or a plain number where no time was looked at. */
-export function requestsOf({ rate, requests }: Edge): string {
+/** How many requests: `12.3/s`, or a plain number where no time was looked at; `-` of TCP. */
+export function requestsOf({ rate, requests, connections }: Pick<Edge, 'rate' | 'requests' | 'connections'>): string {
+  if (connections) return '-';
   if (rate === null) return String(Math.round(requests));
   return rate === 0 ? '0/s' : `${rate.toFixed(rate < 0.095 ? 3 : 1)}/s`;
 }
 
 /** Which part of the requests failed: `0%`, `2.5%`; `-` if there were none. */
-export function errorsOf({ requests, errors }: Edge): string {
+export function errorsOf({ requests, errors }: Pick<Edge, 'requests' | 'errors'>): string {
   if (requests <= 0) return '-';
   const percent = (errors / requests) * 100;
   if (percent > 0 && percent < 0.1) return '<0.1%';
@@ -37,6 +38,25 @@ export function timeOf(milliseconds: number | null): string {
   return milliseconds < 999.5 ? `${milliseconds.toFixed(0)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
 }
 
+const UNITS = ['B', 'kB', 'MB', 'GB', 'TB'];
+
+/** Bytes in some seconds: `850 B/s`, `1.2 MB/s`; without a time, how many: `12 kB`. */
+export function bytesOf(bytes: number, seconds: number | null): string {
+  const value = seconds === null ? bytes : bytes / seconds;
+  const power = UNITS.findLastIndex((_, i) => i === 0 || value >= 999.5 * 1000 ** (i - 1));
+  const scaled = value / 1000 ** power;
+  return `${scaled.toFixed(power > 0 && scaled < 9.95 ? 1 : 0)} ${UNITS[power]}${seconds === null ? '' : '/s'}`;
+}
+
+/** How many connections were opened and are open: `3 open, 0.2/s new`; without a time `3 open of 80`. */
+export function connectionsOf({ connections }: Edge, seconds: number | null): string {
+  if (!connections) return '-';
+  const { open, opened } = connections;
+  if (seconds === null) return `${open} open of ${Math.round(opened)}`;
+  const rate = opened / seconds;
+  return `${open} open, ${rate === 0 ? '0' : rate.toFixed(rate < 0.095 ? 3 : 1)}/s new`;
+}
+
 /**
  * A text as a label of mermaid's, between quotes. All but letters, digits and a few signs is written as mermaid's
  * entities, `#60;` for `<`: so no name ends its label, is Markdown or HTML, or begins a directive.
@@ -44,6 +64,14 @@ export function timeOf(milliseconds: number | null): string {
 function label(text: string): string {
   // An empty label is a mistake to mermaid.
   return text.replaceAll(/[^\p{L}\p{N} ._/-]/gu, (character) => `#${character.codePointAt(0)};`) || '-';
+}
+
+/** What an edge's label says, part by part. */
+function wordsOf(edge: Edge, seconds: number | null): string[] {
+  const { connections } = edge;
+  if (!connections) return [requestsOf(edge), `${errorsOf(edge)} errors`, `p99 ${timeOf(edge.p99)}`];
+  const there = bytesOf(connections.received, seconds);
+  return [connectionsOf(edge, seconds), `${there} there`, `${bytesOf(connections.sent, seconds)} back`];
 }
 
 /** The map as a flowchart of mermaid's, which GitHub and many others draw: https://mermaid.js.org */
@@ -61,7 +89,7 @@ export function mermaid(map: ServiceMap): string {
     return id;
   };
   const edges = map.edges.map((edge) => {
-    const words = [requestsOf(edge), `${errorsOf(edge)} errors`, `p99 ${timeOf(edge.p99)}`].map(label).join(', ');
+    const words = wordsOf(edge, map.seconds).map(label).join(', ');
     return `  ${idOf(edge.source)} -->|"${words}"| ${idOf(edge.destination)}`;
   });
   return [...lines, ...edges].join('\n');

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DURATION, LABELS, mapOf, REQUESTS, type ServiceMap } from './edges.ts';
+import { DURATION, LABELS, mapOf, REQUESTS, SERIES, type ServiceMap, TCP } from './edges.ts';
 import { increase, numberOf, type Sample, samplesOf } from './samples.ts';
 
 /** Where maps come from: the pages of Envoys, and Prometheus servers. */
 
-/** How long anybody may take to answer. */
+/** How long anybody may take to answer, unless told. */
 const MOST_MILLISECONDS = 10_000;
 
 /** A map, and what its reader should know about how it was made: one line each. */
@@ -15,7 +15,7 @@ export interface Answer {
 }
 
 /** `host:port`, or something that begins with http:// or https://. */
-const urlOf = (address: string) => (/^https?:\/\//.test(address) ? address : `http://${address}`);
+export const urlOf = (address: string) => (/^https?:\/\//.test(address) ? address : `http://${address}`);
 
 /** Whether somebody can be asked at an address. */
 export const isAddress = (address: string) => URL.canParse(urlOf(address));
@@ -26,27 +26,41 @@ function pageOf(address: string): URL {
   if (url.pathname !== '/' || url.search) return url;
   url.pathname = '/stats/prometheus';
   // Envoy's other metrics are many; a server that knows no filter sends them all.
-  url.search = `filter=${REQUESTS}|${DURATION}`;
+  url.search = `filter=${REQUESTS}|${DURATION}|istio_tcp_`;
   return url;
 }
 
-/** What an address could not tell, in one line. */
-function failure(address: string, error: unknown): string {
+/** Why somebody could not tell, in a few words. */
+export function reasonOf(error: unknown): string {
   const { message, cause, name } = error as Error & { cause?: Error & { code?: string } };
-  const reason = name === 'TimeoutError' ? 'no answer' : cause?.code || cause?.message || message;
-  return `${address}: ${reason}`;
+  return name === 'TimeoutError' ? 'no answer' : cause?.code || cause?.message || message;
 }
 
-async function ask(url: URL, body?: URLSearchParams): Promise<string> {
+/** What an address could not tell, in one line. */
+const failure = (address: string, error: unknown) => `${address}: ${reasonOf(error)}`;
+
+/** A page's text; throws if there is none. */
+export async function ask(url: URL, options: { body?: URLSearchParams; milliseconds?: number } = {}): Promise<string> {
+  const { body, milliseconds = MOST_MILLISECONDS } = options;
   const method = body ? 'POST' : 'GET';
-  const response = await fetch(url, { method, body, signal: AbortSignal.timeout(MOST_MILLISECONDS) });
+  const response = await fetch(url, { method, body, signal: AbortSignal.timeout(milliseconds) });
   const text = await response.text();
   if (!response.ok) throw new Error(`answered ${response.status}: ${text.slice(0, 200).trim()}`);
   return text;
 }
 
 /** A series whose labels stand in its name: Envoy has not taken them out. */
-const UNTAGGED = new RegExp(`^\\w*reporter\\w+${REQUESTS}\\b`, 'm');
+const UNTAGGED = new RegExp(`^\\w*reporter\\w+(?:${REQUESTS}|${TCP.opened})\\b`, 'm');
+
+/** What an Envoy has counted so far, and what is wrong with it, if anything is. */
+export async function countedBy(
+  address: string,
+  milliseconds?: number,
+): Promise<{ samples: Sample[]; problem: string | undefined }> {
+  const page = await ask(pageOf(address), { milliseconds });
+  const missing = 'labels stand in the metrics’ names: its bootstrap needs Istio’s stats_tags';
+  return { samples: samplesOf(page, 'istio_'), problem: UNTAGGED.test(page) ? missing : undefined };
+}
 
 /** Asks Envoys twice, with some seconds between, or once for all since they started. */
 export async function fromEnvoys(addresses: string[], seconds: number | null): Promise<Answer> {
@@ -55,11 +69,9 @@ export async function fromEnvoys(addresses: string[], seconds: number | null): P
     Promise.all(
       addresses.map(async (address) => {
         try {
-          const page = await ask(pageOf(address));
-          if (UNTAGGED.test(page)) {
-            problems.add(`${address}: labels stand in the metrics’ names: its bootstrap needs Istio’s stats_tags`);
-          }
-          return samplesOf(page, 'istio_');
+          const { samples, problem } = await countedBy(address);
+          if (problem) problems.add(`${address}: ${problem}`);
+          return samples;
         } catch (error) {
           problems.add(failure(address, error));
           return undefined;
@@ -68,13 +80,8 @@ export async function fromEnvoys(addresses: string[], seconds: number | null): P
     );
   if (seconds === null) {
     const pages = await askAll();
-    return {
-      map: mapOf(
-        pages.flatMap((page) => page ?? []),
-        null,
-      ),
-      problems: [...problems],
-    };
+    const all = pages.flatMap((page) => page ?? []);
+    return { map: mapOf(all, null), problems: [...problems] };
   }
   const start = performance.now();
   const before = await askAll();
@@ -82,8 +89,10 @@ export async function fromEnvoys(addresses: string[], seconds: number | null): P
   const between = (performance.now() - start) / 1000;
   const after = await askAll();
   // Who answered only once is left out: what it counted before is not known.
-  const grown = after.flatMap((page, i) => (page && before[i] ? increase(before[i], page) : []));
-  return { map: mapOf(grown, between), problems: [...problems] };
+  const both = after.flatMap((page, i) => (page && before[i] ? [{ page, before: before[i] }] : []));
+  const grown = both.flatMap(({ page, before }) => increase(before, page));
+  const standing = both.flatMap(({ page }) => page);
+  return { map: mapOf(grown, between, { standing }), problems: [...problems] };
 }
 
 interface Result {
@@ -92,20 +101,37 @@ interface Result {
   data: { result: { metric: Record<string, string>; value: [number, string] }[] };
 }
 
-/** Asks a Prometheus server for what its `rate()` says of the last seconds, or for all that was ever counted. */
-export async function fromPrometheus(address: string, seconds: number | null): Promise<Answer> {
+/**
+ * What a Prometheus server's `rate()` says of the last seconds, or all that was ever counted; and the counters of
+ * connections as they stand.
+ */
+export async function countedByPrometheus(
+  address: string,
+  seconds: number | null,
+  moreLabels: string[] = [],
+): Promise<{ samples: Sample[]; standing: Sample[] }> {
   const url = new URL(urlOf(address));
   url.pathname = `${url.pathname.replace(/\/$/, '')}/api/v1/query`;
-  const query = async (name: string, labels: string[]): Promise<Sample[]> => {
-    const counted = seconds === null ? name : `rate(${name}[${seconds}s]) * ${seconds}`;
-    const text = await ask(url, new URLSearchParams({ query: `sum by (${labels.join(', ')}) (${counted})` }));
-    const { status, error, data } = JSON.parse(text) as Result;
+  const query = async (name: string, over: number | null): Promise<Sample[]> => {
+    const labels = [...LABELS, ...moreLabels, ...(name.endsWith('_bucket') ? ['le'] : [])];
+    const counted = over === null ? name : `rate(${name}[${over}s]) * ${over}`;
+    const body = new URLSearchParams({ query: `sum by (${labels.join(', ')}) (${counted})` });
+    const { status, error, data } = JSON.parse(await ask(url, { body })) as Result;
     if (status !== 'success') throw new Error(error ?? status);
     return data.result.map(({ metric, value }) => ({ name, labels: metric, value: numberOf(value[1]) }));
   };
+  const [samples, standing] = await Promise.all([
+    Promise.all(SERIES.map((name) => query(name, seconds))),
+    Promise.all([TCP.opened, TCP.closed].map((name) => query(name, null))),
+  ]);
+  return { samples: samples.flat(), standing: standing.flat() };
+}
+
+/** Asks a Prometheus server. */
+export async function fromPrometheus(address: string, seconds: number | null): Promise<Answer> {
   try {
-    const found = await Promise.all([query(REQUESTS, LABELS), query(`${DURATION}_bucket`, [...LABELS, 'le'])]);
-    return { map: mapOf(found.flat(), seconds), problems: [] };
+    const { samples, standing } = await countedByPrometheus(address, seconds);
+    return { map: mapOf(samples, seconds, { standing }), problems: [] };
   } catch (error) {
     return { map: mapOf([], seconds), problems: [failure(address, error)] };
   }

@@ -45,32 +45,47 @@ interface Candidate extends Found {
   isOurs: boolean;
 }
 
+/** A plugin configuration in JSON of Envoy's or Istio's. */
+export interface Filter extends Pick<Found, 'what' | 'bytes' | 'text'> {
+  /** Whether the filter is this project's. */
+  isOurs: boolean;
+  /** Where the configuration stands. */
+  path: (string | number)[];
+}
+
+/** All plugin configurations in JSON. */
+export function* filtersIn(json: Json, path: (string | number)[] = []): Generator<Filter> {
+  if (json === null || typeof json !== 'object') return;
+  if (json.kind === 'WasmPlugin') {
+    const { metadata, spec = {} } = json;
+    const text = spec.pluginConfig === undefined ? '' : JSON.stringify(spec.pluginConfig);
+    const isOurs = OURS.test([spec.pluginName, spec.url].join(' '));
+    const what = `WasmPlugin ${metadata?.name ?? ''}`;
+    yield { path: [...path, 'spec', 'pluginConfig'], isOurs, what, ...asText(text) };
+  } else if (WASM.test(json['@type'])) {
+    const { config = {} } = json;
+    const { configuration, name, root_id, rootId, vm_config, vmConfig } = config;
+    const isOurs = OURS.test(JSON.stringify([name, root_id, rootId, vm_config ?? vmConfig]));
+    const { form, ...content } = contentOf(configuration);
+    yield {
+      path: [...path, 'config', 'configuration'],
+      isOurs,
+      what: `Envoy's filter ${name ?? ''}, ${form}`,
+      ...content,
+    };
+  } else {
+    for (const [key, value] of Object.entries(json)) {
+      yield* filtersIn(value, [...path, Array.isArray(json) ? Number(key) : key]);
+    }
+  }
+}
+
 function configurationsOf(document: Document, lines: LineCounter): Candidate[] {
   const root: Json = document.toJS();
-  const found: Candidate[] = [];
-  const add = (path: (string | number)[], isOurs: boolean, rest: Pick<Found, 'what' | 'bytes' | 'text'>) => {
+  return Array.from(filtersIn(root), ({ path, ...found }) => {
     const at = nodeAt(document, path)?.range?.[0];
-    found.push({ ...rest, isOurs, node: root.node, line: at === undefined ? undefined : lines.linePos(at).line });
-  };
-  const walk = (json: Json, path: (string | number)[]): void => {
-    if (json === null || typeof json !== 'object') return;
-    if (json.kind === 'WasmPlugin') {
-      const { metadata, spec = {} } = json;
-      const text = spec.pluginConfig === undefined ? '' : JSON.stringify(spec.pluginConfig);
-      const isOurs = OURS.test([spec.pluginName, spec.url].join(' '));
-      add([...path, 'spec', 'pluginConfig'], isOurs, { what: `WasmPlugin ${metadata?.name ?? ''}`, ...asText(text) });
-    } else if (WASM.test(json['@type'])) {
-      const { config = {} } = json;
-      const { configuration, name, root_id, rootId, vm_config, vmConfig } = config;
-      const isOurs = OURS.test(JSON.stringify([name, root_id, rootId, vm_config ?? vmConfig]));
-      const { form, ...content } = contentOf(configuration);
-      add([...path, 'config', 'configuration'], isOurs, { what: `Envoy's filter ${name ?? ''}, ${form}`, ...content });
-    } else {
-      for (const [key, value] of Object.entries(json)) walk(value, [...path, Array.isArray(json) ? Number(key) : key]);
-    }
-  };
-  walk(root, []);
-  return found;
+    return { ...found, node: root.node, line: at === undefined ? undefined : lines.linePos(at).line };
+  });
 }
 
 /** What Envoy hands the module of a `configuration`, which is a google.protobuf.Any. */

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { mermaid } from '../../cli/map/drawing.ts';
+import { bytesOf, mermaid } from '../../cli/map/drawing.ts';
 import type { Edge, Peer, ServiceMap } from '../../cli/map/edges.ts';
 import { table } from '../../cli/map/table.ts';
 import { visible, visibleJson } from '../../cli/visible.ts';
@@ -18,7 +18,7 @@ const UNKNOWN: Peer = { kind: 'unknown', name: 'unknown', namespace: 'unknown' }
 const SERVICE: Peer = { kind: 'service', name: 'ratings.default.svc', namespace: 'unknown' };
 
 function edge(source: Peer, destination: Peer, rest: Partial<Edge> = {}): Edge {
-  const numbers = { requests: 10, rate: 2, errors: 0, p50: 4.2, p99: 118 };
+  const numbers = { requests: 10, rate: 2, errors: 0, p50: 4.2, p99: 118, connections: null };
   return { source, destination, protocol: 'http', reporter: 'source', seen_by: ['source'], ...numbers, ...rest };
 }
 
@@ -44,6 +44,16 @@ test('a table has a line for each edge', () => {
 test('totals are plain numbers', () => {
   expect(table({ seconds: null, edges: [edge(workload('a'), workload('b'), { rate: null })] })).toContain('http   ');
   expect(table({ seconds: null, edges: [edge(workload('a'), workload('b'), { rate: null })] })).not.toContain('/s');
+});
+
+test.each([
+  [0, '0 B/s', '0 B'],
+  [5, '1 B/s', '5 B'],
+  [5000, '1.0 kB/s', '5.0 kB'],
+  [499_900, '100 kB/s', '500 kB'],
+  [5_000_000_000, '1.0 GB/s', '5.0 GB'],
+])('%d bytes in five seconds are %s, and without a time %s', (bytes, rate, total) => {
+  expect([bytesOf(bytes, 5), bytesOf(bytes, null)]).toEqual([rate, total]);
 });
 
 test('namespaces are shown where there are several', () => {

@@ -95,6 +95,7 @@ describe('one edge', () => {
         errors: 2,
         p50: 10,
         p99: expect.closeTo(98.2, 5),
+        connections: null,
       },
     ]);
   });
@@ -146,6 +147,59 @@ test('who is not known as a workload is known as a service, or unknown', () => {
     'productpage-v1 workload → reviews.default.svc.cluster.local service: 3, 3 errors',
     'unknown unknown → reviews-v1 workload: 3, 0 errors',
   ]);
+});
+
+describe('TCP', () => {
+  const TCP = { response_code: '', request_protocol: 'tcp' };
+  const connections = (counts: Record<string, number>, labels: Record<string, string> = {}): Sample[] =>
+    Object.entries(counts).map(([what, value]) => ({
+      ...requests(value, { ...TCP, ...labels }),
+      name: `istio_tcp_${what}_total`,
+    }));
+
+  test('is an edge of its own, with connections and bytes each way', () => {
+    const grown = connections({ connections_opened: 2, connections_closed: 1, received_bytes: 500, sent_bytes: 9000 });
+    const standing = connections({ connections_opened: 12, connections_closed: 8 });
+    const [http, tcp, ...others] = mapOf([requests(5, {}), ...grown], 5, { standing }).edges;
+    expect(others).toEqual([]);
+    expect(http).toMatchObject({ protocol: 'http', requests: 5, connections: null });
+    expect(tcp).toMatchObject({ protocol: 'tcp', requests: 0, p99: null, reporter: 'source' });
+    expect(tcp.connections).toEqual({ opened: 2, open: 4, received: 500, sent: 9000 });
+  });
+
+  test('of which only the server’s proxy saw anything has its numbers', () => {
+    const grown = [...connections({ sent_bytes: 0 }), ...connections({ sent_bytes: 7 }, { reporter: 'destination' })];
+    expect(mapOf(grown, 5).edges[0]).toMatchObject({ reporter: 'destination', connections: { sent: 7 } });
+  });
+
+  test('was read between two counters: no number is below zero', () => {
+    const standing = connections({ connections_opened: 1, connections_closed: 2 });
+    expect(mapOf([], 5, { standing }).edges[0].connections?.open).toBe(0);
+  });
+});
+
+describe('versions, where they are asked for', () => {
+  const versions = (...labels: Record<string, string>[]) =>
+    mapOf(
+      labels.map((each) => requests(1, each)),
+      5,
+      { byVersion: true },
+    ).edges.map(({ source, requests }) => `${source.name} ${source.version}: ${requests}`);
+
+  test('make several workloads of one', () => {
+    const found = versions({ source_version: 'v1' }, { source_version: 'v2' }, { source_version: 'v1' });
+    expect(found).toEqual(['productpage-v1 v1: 2', 'productpage-v1 v2: 1']);
+  });
+
+  test('are the canonical revision where there is no label, and nothing where there is none', () => {
+    const of = (revision: string) => ({ source_version: 'unknown', source_canonical_revision: revision });
+    expect(versions(of('v3'))).toEqual(['productpage-v1 v3: 1']);
+    expect(versions(of('latest'))).toEqual(['productpage-v1 : 1']);
+  });
+
+  test('of which there is only one are that one, whoever does not say so', () => {
+    expect(versions({ source_version: 'v1' }, {})).toEqual(['productpage-v1 v1: 2']);
+  });
 });
 
 test('labels that claim to be something else make an edge of that name and nothing more', () => {

@@ -128,6 +128,24 @@ describe('pages', () => {
     );
   });
 
+  test('of TCP: connections and bytes each way, beside requests', async () => {
+    const tcp = 'reporter="source",source_workload="ratings",destination_workload="ratings-db",request_protocol="tcp"';
+    const counters = { connections_opened: 7, connections_closed: 4, received_bytes: 1200, sent_bytes: 3_400_000 };
+    const lines = Object.entries(counters).map(([name, value]) => `istio_tcp_${name}_total{${tcp}} ${value}\n`);
+    await using app = await serving(PAGE + lines.join(''));
+    expect((await metadataExchange(['map', '--total', at(app)])).stdout.split('\n')).toEqual([
+      'who calls   whom          protocol   requests   errors   p50   p99   connections    there     back   told by',
+      'gateway     productpage   unknown          10      20%     -     -             -        -        -   source',
+      'ratings     ratings-db    tcp               -        -     -     -   3 open of 7   1.2 kB   3.4 MB   source',
+      '',
+    ]);
+    const { stdout } = await metadataExchange(['map', '--total', '--mermaid', at(app)]);
+    expect(stdout).toContain('n2 -->|"3 open of 7, 1.2 kB there, 3.4 MB back"| n3');
+    const { edges } = JSON.parse((await metadataExchange(['map', '--seconds=1', '--json', at(app)])).stdout);
+    expect(edges[0].connections).toBeNull();
+    expect(edges[1].connections).toEqual({ opened: 0, open: 3, received: 0, sent: 0 });
+  });
+
   test('of several addresses, of a file, and of the standard input are one map', async () => {
     await using one = await serving(PAGE);
     await using other = await serving(PAGE);
@@ -149,7 +167,7 @@ describe('pages', () => {
     await metadataExchange(['map', '--total', at(app), `http://${at(app)}/metrics?x=1`]);
     expect(app.seen.map(({ path }) => path).sort()).toEqual([
       '/metrics?x=1',
-      '/stats/prometheus?filter=istio_requests_total|istio_request_duration_milliseconds',
+      '/stats/prometheus?filter=istio_requests_total|istio_request_duration_milliseconds|istio_tcp_',
     ]);
   });
 

@@ -11,6 +11,7 @@ import { metadataExchange } from '../support/cli.ts';
 
 const EDGES = [
   'bookinfo-gateway → productpage-v1',
+  'details-v1 → books-api-v1',
   'productpage-v1 → details-v1',
   'productpage-v1 → reviews-v1',
   'productpage-v1 → reviews-v2',
@@ -44,7 +45,9 @@ async function printed(demo: ReturnType<typeof start>, text: string): Promise<vo
 
 /** The edges of the table in the output. */
 function edgesIn(output: string): string[] {
-  const rows = output.matchAll(/^ {4}(\S+) +(\S+) +http +[\d.]+\/s +[\d.]+% +.* (?:source|destination)$/gm);
+  const rows = output.matchAll(
+    /^ {4}(\S+) +(\S+) +(?:http +[\d.]+\/s +[\d.]+%|tcp +- +- .*[\d.]+\/s) +.* (?:source|destination)$/gm,
+  );
   return Array.from(rows, ([, from, to]) => `${from} → ${to}`);
 }
 
@@ -66,7 +69,7 @@ test('the map has all edges, and goes on with the command line until it is told 
     // biome-ignore lint/suspicious/noExplicitAny: JSON of the command
     const edges: any[] = JSON.parse(stdout).edges;
     expect(edges.map(({ source, destination }) => `${source.name} → ${destination.name}`)).toEqual(EDGES);
-    for (const edge of edges) expect(edge.rate, edge.source.name).toBeGreaterThan(0);
+    for (const edge of edges) expect(edge.connections?.opened ?? edge.rate, edge.source.name).toBeGreaterThan(0);
   } finally {
     demo.child.kill('SIGTERM');
   }
@@ -78,5 +81,5 @@ test('with a module that exchanges something else it fails, and says what is mis
   expect(await demo.ended).toBe(1);
   expect(edgesIn(demo.output)).toEqual([]);
   for (const edge of EDGES) expect(demo.output).toContain(`  - ${edge} is not there`);
-  expect(demo.output).toContain('ratings-db-v1 saw x-istio-peer-metadata in a request');
+  expect(demo.output).toContain('books-api-v1 saw x-istio-peer-metadata in a request');
 });

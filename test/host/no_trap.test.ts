@@ -29,7 +29,7 @@ test('nothing that serves a stream calls what takes memory, seen by the names of
   expect(module.functions.some(({ name }) => name === 'assembly/memory/blocks/allocate')).toBe(true);
   const found = wrongs(module).filter(({ what }) => what.startsWith('takes memory'));
   expect(found.map(inWords)).toEqual([]);
-  const creation = violations(module, [STREAM_CREATION]).filter(({ what }) => what.startsWith('takes memory'));
+  const creation = violations(module, STREAM_CREATION).filter(({ what }) => what.startsWith('takes memory'));
   expect(new Set(creation.map(({ path }) => path.find((name) => name.includes('/pool/'))))).toEqual(
     new Set(['assembly/memory/pool/Pool#add']),
   );

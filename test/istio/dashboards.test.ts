@@ -33,11 +33,6 @@ const ABOUT_ISTIO: Record<string, string> = {
 /** Why a query returns nothing, and which do. Whatever is not here must return data. */
 const WITHOUT_DATA: { what: string; why: string; isSo(expr: string): boolean }[] = [
   {
-    what: 'bytes and connections of TCP: `istio_tcp_…`',
-    why: 'The filter counts HTTP requests. It does not see other connections.',
-    isSo: (expr) => expr.includes('istio_tcp_'),
-  },
-  {
     what: 'requests that went out over mTLS: `reporter="source"` with `connection_security_policy="mutual_tls"`',
     why: 'A client’s proxy reports `unknown`, Istio’s too. The lines beside, not for mTLS, have these requests.',
     isSo: (expr) => /reporter="source"/.test(expr) && /connection_security_policy="mutual_tls"/.test(expr),

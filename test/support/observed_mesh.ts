@@ -5,14 +5,16 @@ import { join } from 'node:path';
 import { Authority, type Certificate, spiffe } from '../../testkit/envoy/certificates.ts';
 import { metadataExchange } from '../../testkit/envoy/config.ts';
 import { Envoy } from '../../testkit/envoy/process.ts';
+import { tcpCluster, tcpExchange, tcpListener, tcpProxy } from '../../testkit/envoy/tcp.ts';
 import { App, METADATA, send } from '../../testkit/http.ts';
 import { type Named, WorkloadServer } from '../../testkit/xds/server.ts';
 import { Prometheus } from './prometheus.ts';
 import { counting, workload } from './traffic.ts';
+import { echo, TcpServer, Wire } from './wire.ts';
 
 /**
- * A small mesh that a Prometheus server watches: productpage calls reviews through two real sidecars, over mTLS and in
- * plain text, and a server without a sidecar, which it does not know. A report without a sidecar is known by its
+ * A small mesh that a Prometheus server watches: productpage calls reviews through two real sidecars, by HTTP and by
+ * TCP, over mTLS and in plain text, and a server without a sidecar, which it does not know. A report without a sidecar is known by its
  * address; strangers are not known at all, and some of them send garbage.
  */
 
@@ -75,7 +77,18 @@ export class ObservedMesh implements AsyncDisposable {
       clusters: { app: { port: app.port }, 'workload-discovery': { port: control.port, http2: true } },
     });
     const [, mtls] = server.static_resources.listeners;
-    mtls.filter_chains[0].transport_socket = transport('Downstream', authority, certificate('reviews'));
+    const serves = transport('Downstream', authority, certificate('reviews'));
+    mtls.filter_chains[0].transport_socket = serves;
+    const database = this.use(await TcpServer.start(echo));
+    server.static_resources.clusters.push(tcpCluster('database', database.port));
+    server.static_resources.listeners.push(
+      tcpListener({ name: 'tcp', direction: 'INBOUND', chains: [{ filters: connections('database') }] }),
+      tcpListener({
+        name: 'tcp-mtls',
+        direction: 'INBOUND',
+        chains: [{ filters: connections('database'), transportSocket: serves }],
+      }),
+    );
     const reviews = this.use(await Envoy.start(server, { name: 'reviews' }));
     const plainPort = await reviews.port('plain');
 
@@ -97,12 +110,26 @@ export class ObservedMesh implements AsyncDisposable {
         },
       },
     });
+    const calls = transport('Upstream', authority, certificate('productpage'));
+    client.static_resources.clusters.push(
+      tcpCluster('tcp', await reviews.port('tcp')),
+      tcpCluster('tcp-mtls', await reviews.port('tcp-mtls'), undefined, { transport_socket: calls }),
+    );
+    for (const name of ['tcp', 'tcp-mtls']) {
+      client.static_resources.listeners.push(
+        tcpListener({ name, direction: 'OUTBOUND', chains: [{ filters: connections(name) }] }),
+      );
+    }
     const productpage = this.use(await Envoy.start(client, { name: 'productpage' }));
     const ports = await Promise.all(['plain', 'mtls', 'bare'].map((name) => productpage.port(name)));
+
+    const tcpPorts = await Promise.all(['tcp', 'tcp-mtls'].map((name) => productpage.port(name)));
+    const strangersPort = await reviews.port('tcp');
 
     let n = 0;
     const ask = () => {
       const path = `/${n++}`;
+      for (const port of [...tcpPorts, strangersPort]) this.track(connect(port));
       for (const port of ports) this.track(send(port, { path, method: 'POST', body: 'x'.repeat(100) }));
       this.track(send(plainPort, { path, from: REPORT_ADDRESS }));
       this.track(send(plainPort, { path }));
@@ -132,6 +159,18 @@ export class ObservedMesh implements AsyncDisposable {
     for (const part of this.parts.reverse()) await part[Symbol.asyncDispose]();
     rmSync(this.folder, { recursive: true });
   }
+}
+
+/** What a listener does with connections: the filter counts them, and says to all who this is. */
+function connections(cluster: string): object[] {
+  return [tcpExchange({ metrics: {}, preface: 'always' }), tcpProxy({ name: cluster, cluster })];
+}
+
+/** A connection that asks something, and ends when it was answered. */
+async function connect(port: number): Promise<void> {
+  using wire = await Wire.open(port);
+  await wire.send('question');
+  await wire.until('heard question');
 }
 
 /** A transport socket that shows a certificate, and asks for one of the same authority. */

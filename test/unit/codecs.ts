@@ -5,6 +5,7 @@ import { encode } from 'as-base64/assembly/index';
 import { allocate } from '../../assembly/memory/blocks';
 import { Cache } from '../../assembly/memory/cache';
 import { Entry, Pool } from '../../assembly/memory/pool';
+import { Place, QUEUE_SIZE, Queue } from '../../assembly/memory/queue';
 import { orderFor, Room, roomSize } from '../../assembly/memory/room';
 import { slice } from '../../assembly/memory/slice';
 import { Cursor, Writer } from '../../assembly/wire/protobuf';
@@ -40,6 +41,7 @@ export {
 export { readNode } from '../../assembly/wire/node';
 export { namespaceOf } from '../../assembly/wire/owner';
 export { findText } from '../../assembly/wire/path';
+export { bodySize, mayBegin, readBody, roomForPreface, writePreface } from '../../assembly/wire/preface';
 export { faultOf, kindOf } from '../../assembly/wire/struct';
 export { hasControlCharacter, isUtf8 } from '../../assembly/wire/utf8';
 
@@ -134,6 +136,29 @@ export function removeRecord(at: usize): void {
 
 export function liveRecords(): u32 {
   return pool.live;
+}
+
+const queue = changetype<Queue>(memory.data(8, 4));
+
+/** Forgets what stands in the queue. */
+export function openQueue(): void {
+  memory.fill(changetype<usize>(queue), 0, QUEUE_SIZE);
+}
+
+export function addToQueue(place: usize, record: usize, due: u32): void {
+  queue.add(changetype<Place>(place), record, due);
+}
+
+export function removeFromQueue(place: usize): void {
+  queue.remove(changetype<Place>(place));
+}
+
+export function takeDue(time: u32): usize {
+  return queue.takeDue(time);
+}
+
+export function isQueueEmpty(): bool {
+  return queue.isEmpty();
 }
 
 const room = changetype<Room>(memory.data(16, 4));

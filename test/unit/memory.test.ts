@@ -326,6 +326,40 @@ describe('a room', () => {
   });
 });
 
+describe('a queue', () => {
+  test('gives out what is due in the order in which it came, and what left early never', () => {
+    always(200, (random) => {
+      const { call } = load();
+      const PLACE = 16;
+      const places = call.allocate(40 * PLACE);
+      const waiting: { record: number; due: number; place: number }[] = [];
+      const free = Array.from({ length: 40 }, (_, i) => places + i * PLACE);
+      let time = 1;
+      call.openQueue();
+      for (let i = 0; i < 300; i++) {
+        time += random.below(2);
+        if (free.length > 0 && random.oneIn(2)) {
+          const entry = { record: i + 1, due: time + 5, place: free.pop() as number };
+          call.addToQueue(entry.place, entry.record, entry.due);
+          // Who waits already keeps the place.
+          call.addToQueue(entry.place, 999, time + 9);
+          waiting.push(entry);
+        } else if (waiting.length > 0 && random.oneIn(2)) {
+          const [entry] = waiting.splice(random.below(waiting.length), 1);
+          call.removeFromQueue(entry.place);
+          call.removeFromQueue(entry.place);
+          free.push(entry.place);
+        } else {
+          const isDue = waiting.length > 0 && waiting[0].due <= time;
+          expect(call.takeDue(time)).toBe(isDue ? waiting[0].record : 0);
+          if (isDue) free.push((waiting.shift() as { place: number }).place);
+        }
+        expect(call.isQueueEmpty()).toBe(waiting.length === 0 ? 1 : 0);
+      }
+    });
+  });
+});
+
 /** What was made of a key. */
 const [USE, OTHER_USE] = [0, 1];
 

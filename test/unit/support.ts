@@ -174,6 +174,32 @@ export function readNode(bytes: Uint8Array, key: string) {
   return { id: text(2), cluster: text(3), value: output(4) };
 }
 
+/** Whether bytes are the magic of a preface, or begin it. */
+export function mayBegin(bytes: Uint8Array): boolean {
+  return call.mayBegin(put(bytes), bytes.length) === 1;
+}
+
+/** The size of the body that a preface's first 8 bytes announce. */
+export function bodySize(head: Uint8Array): number {
+  return call.bodySize(put(head)) >>> 0;
+}
+
+/** What the body of a preface says; undefined if it is none. */
+export function readBody(bytes: Uint8Array): { metadata: Uint8Array; id: Uint8Array } | undefined {
+  // As an earlier preface might have left them.
+  const [metadata, id] = [slice(1, 64, 9), slice(2, 64, 9)];
+  return call.readBody(input(bytes), metadata, id) ? { metadata: output(1), id: output(2) } : undefined;
+}
+
+/** The preface that says so, written where exactly as much room is as it asks for. */
+export function writePreface(metadata: Uint8Array, id: Uint8Array): Uint8Array {
+  const at = put(id, put(metadata));
+  const slices = [slice(0, at + id.length, metadata.length), slice(1, at, id.length)];
+  const room = call.roomForPreface(slices[0], slices[1]);
+  if (!call.writePreface(slices[0], slices[1], at - room, room, slice(2))) throw new Error('there is no room');
+  return output(2);
+}
+
 /** The kinds of JSON values, as `peek` numbers them. */
 const KINDS = ['malformed', 'object', 'array', 'string', 'number', 'bool', 'null'];
 

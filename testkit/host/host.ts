@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs';
 import { MODULE } from '../envoy/binary.ts';
+import { Connection, type ConnectionExports, DOWNSTREAM_DATA, Link, UPSTREAM_DATA } from './connection.ts';
 import { type GrpcStream, grpcCalls } from './grpc.ts';
-import { BAD_ARGUMENT, type Calls, Memory, NOT_FOUND, OK } from './memory.ts';
+import { BAD_ARGUMENT, type Calls, Memory, NOT_FOUND, OK, UNIMPLEMENTED } from './memory.ts';
 import { Process } from './process.ts';
 import { sharedCalls } from './shared.ts';
 import { type HeaderPair, Stream, type StreamExports } from './stream.ts';
 
-export type { Stream };
+export type { Connection, Stream };
 
 /**
  * A small Proxy-WASM host (ABI 0.2.1) for the built module: what Envoy does around it, as far as the module can tell.
@@ -22,7 +23,7 @@ const CONFIGURATION = 7;
 /** What no header name or value may hold: whoever wrote it could add headers of his own. */
 const BREAKS_HEADERS = /[\0\r\n]/;
 
-interface Exports extends StreamExports {
+interface Exports extends StreamExports, ConnectionExports {
   memory: WebAssembly.Memory;
   _initialize(): void;
   malloc(size: number): number;
@@ -45,6 +46,11 @@ export interface Place {
 
 /** What the module notes in filter state for a later run of the chain on the same request, and for nobody else. */
 const FIRST_RUN = 'envoy.wasm.metadata_exchange.first_run.';
+/** What it notes for other filters of ours in the chain of a connection. */
+const PREFACES = 'envoy.wasm.metadata_exchange.connection.prefaces';
+
+/** The kind of stream that a connection's client is on. */
+const DOWNSTREAM = 2;
 
 /** Header values are bytes: one character each. */
 const bytesOf = (text: string) => Buffer.from(text, 'latin1');
@@ -77,6 +83,8 @@ export class Host {
   readonly roots = new Set<number>();
   /** The context that host calls are about. */
   effective = 0;
+  /** Contexts of connections that are alive: host calls may be about them at any time. */
+  readonly connections = new Map<number, Link>();
   /** gRPC streams that neither side has given up, by their tokens. */
   readonly grpc = new Map<number, GrpcStream>();
   /** The most bytes that the module read of a buffer at once. */
@@ -88,7 +96,7 @@ export class Host {
   private configuration = Buffer.alloc(0);
   /** A gRPC message, while the module is told of it. */
   private message: Buffer | undefined;
-  private current: Stream | undefined;
+  private current: Stream | Link | undefined;
   private nextId = 1;
   private readonly metricNames: string[] = [];
 
@@ -129,6 +137,16 @@ export class Host {
   /** A stream of a root context. */
   stream(root: number, id = this.nextId++): Stream {
     return new Stream(this, this.exports, root, id);
+  }
+
+  /** A connection through filters of these root contexts, in the order of their chain. */
+  connection(...roots: number[]): Connection {
+    const chain = roots.map((root) => ({ host: this, root }));
+    return new Connection(
+      chain,
+      (host) => host.exports,
+      (host) => host.nextId++,
+    );
   }
 
   /** A number that the module exports beside what Envoy knows of: the counters of an instrumented build. */
@@ -182,7 +200,7 @@ export class Host {
   }
 
   /** Runs something with a stream as the one that host calls are about. */
-  within<T>(stream: Stream, run: () => T): T {
+  within<T>(stream: Stream | Link, run: () => T): T {
     this.current = stream;
     try {
       return this.enter(stream.id, run);
@@ -204,14 +222,26 @@ export class Host {
     });
   }
 
-  /** The stream that host calls are about, if they are about one. */
-  private get subject(): Stream | undefined {
-    return this.current?.id === this.effective ? this.current : undefined;
+  /** The stream or connection that host calls are about, if they are about one. */
+  private get subject(): Stream | Link | undefined {
+    return this.current?.id === this.effective ? this.current : this.connections.get(this.effective);
   }
 
   private stream_(): Stream {
-    if (!this.subject) throw new Error('a stream’s host call without a stream');
+    if (!(this.subject instanceof Stream)) throw new Error('a stream’s host call without a stream');
     return this.subject;
+  }
+
+  private link(): Link {
+    if (!(this.subject instanceof Link)) throw new Error('a connection’s host call without a connection');
+    return this.subject;
+  }
+
+  /** The bytes that a number stands for. */
+  private buffer(type: number): Buffer | undefined {
+    if (type === CONFIGURATION) return this.configuration;
+    if (type === GRPC_MESSAGE) return this.message;
+    return type === DOWNSTREAM_DATA || type === UPSTREAM_DATA ? this.link().connection.buffer(type) : undefined;
   }
 
   /** A header's name or value as the module says it: bytes that a message may carry. */
@@ -232,7 +262,7 @@ export class Host {
       ...sharedCalls(this),
       ...grpcCalls(this),
       proxy_set_effective_context: (id) => {
-        if (!this.roots.has(id) && this.current?.id !== id) return BAD_ARGUMENT;
+        if (!this.roots.has(id) && !this.connections.has(id) && this.current?.id !== id) return BAD_ARGUMENT;
         this.effective = id;
         return OK;
       },
@@ -268,11 +298,26 @@ export class Host {
         return OK;
       },
       proxy_get_buffer_bytes: (type, start, size, atTo, sizeTo) => {
-        const buffer = { [CONFIGURATION]: this.configuration, [GRPC_MESSAGE]: this.message }[type];
+        const buffer = this.buffer(type);
         if (!buffer) return NOT_FOUND;
         if (start > buffer.length) throw new Error('the module reads behind the end of a buffer');
         this.largestRead = Math.max(this.largestRead, Math.min(size, buffer.length - start));
         return this.memory.answer(buffer.subarray(start, start + size), atTo, sizeTo);
+      },
+      proxy_set_buffer_bytes: (type, start, size, at, length) => {
+        if (type !== DOWNSTREAM_DATA && type !== UPSTREAM_DATA) throw new Error(`the module writes to buffer ${type}`);
+        return this.link().connection.replace(type, start, size, this.memory.bytes(at, length));
+      },
+      proxy_continue_stream: (type) => {
+        const link = this.link();
+        if (type !== DOWNSTREAM) return UNIMPLEMENTED;
+        link.connection.goOn(link);
+        return OK;
+      },
+      proxy_close_stream: (type) => {
+        if (type !== DOWNSTREAM) throw new Error(`the module closes a stream of kind ${type}`);
+        this.link().connection.close();
+        return OK;
       },
       proxy_get_property: (at, size, atTo, sizeTo) => {
         const path = this.memory.text(at, size).replaceAll('\0', '.');
@@ -282,8 +327,10 @@ export class Host {
       proxy_set_property: (at, size, valueAt, valueSize) => {
         if (size === 0) throw new Error('the module writes a property without a name');
         const name = this.memory.text(at, size);
-        const stream = this.stream_();
-        (name.startsWith(FIRST_RUN) ? stream.notes : stream.filterState)[name] = this.memory.bytes(valueAt, valueSize);
+        const subject = this.subject;
+        if (!subject) throw new Error('the module writes a property of no stream');
+        const isNote = name.startsWith(FIRST_RUN) || name === PREFACES;
+        (isNote ? subject.notes : subject.filterState)[name] = this.memory.bytes(valueAt, valueSize);
         return OK;
       },
       proxy_call_foreign_function: (at, size, argumentsAt, argumentsSize) => {

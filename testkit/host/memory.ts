@@ -8,6 +8,7 @@ export const INVALID_MEMORY_ACCESS = 6;
 export const EMPTY = 7;
 export const CAS_MISMATCH = 8;
 export const INTERNAL_FAILURE = 10;
+export const UNIMPLEMENTED = 12;
 
 /** The host's calls by their names: what a module imports. */
 export type Calls = Record<string, (...args: number[]) => number>;

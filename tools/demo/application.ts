@@ -3,6 +3,7 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Headers, send } from '../../testkit/http.ts';
 import type { Answering } from './bookinfo.ts';
+import { lookUp } from './database.ts';
 
 /** Who asks for a page: Bookinfo's applications pass it on. Requests that have it are in the access logs. */
 export const USER = 'end-user';
@@ -20,6 +21,8 @@ export class Application implements AsyncDisposable {
   readonly peerHeaders = new Set<string>();
   /** The port of its sidecar's outbound listener. */
   outbound: number | undefined;
+  /** The port of the listener that leads to the database, where it has one. */
+  database: number | undefined;
 
   private constructor(
     readonly name: string,
@@ -57,7 +60,13 @@ export class Application implements AsyncDisposable {
       this.look(`an answer of ${service}`, reply.headers);
       return { status: reply.status, body: reply.body.trim() };
     };
-    const reply = await answer(ask, this.requests++);
+    const query = async (key: string) => {
+      if (this.database === undefined) throw new Error(`${this.name} has no way to the database`);
+      const entry = await lookUp(this.database, key);
+      if (!/^[\w ]+$/.test(entry)) this.peerHeaders.add(`${this.name} saw ${JSON.stringify(entry)} as an entry`);
+      return entry;
+    };
+    const reply = await answer(ask, this.requests++, query);
     if (reply.status === 500) this.failures++;
     return reply;
   }

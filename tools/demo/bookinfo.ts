@@ -6,17 +6,21 @@ import type { Named } from '../../testkit/xds/server.ts';
  * Istio's sample Bookinfo, made small: who is there, whom they call, and what they answer.
  *
  *     gateway → productpage → details ← stock-report
+ *                                     → books-api
  *                           → reviews-v1
- *                           → reviews-v2, reviews-v3 → ratings → ratings-db
+ *                           → reviews-v2, reviews-v3 → ratings → ratings-db, by TCP
  *
- * ratings-db and stock-report have no sidecar.
+ * books-api and stock-report have no sidecar.
  */
 
 /** What an application can do: ask another service through its own sidecar. */
 export type Ask = (service: string, path: string) => Promise<{ status: number; body: string }>;
 
+/** Looks a key up in the database, through the own sidecar. */
+export type LookUp = (key: string) => Promise<string>;
+
 /** What an application answers to its n-th request, beginning with 0. */
-export type Answering = (ask: Ask, n: number) => Reply | Promise<Reply>;
+export type Answering = (ask: Ask, n: number, lookUp: LookUp) => Reply | Promise<Reply>;
 
 /** A workload with a sidecar. */
 export interface Workload {
@@ -30,8 +34,10 @@ export interface Workload {
   pod: string;
   /** The services that it calls. */
   calls: string[];
-  /** A gateway has no application: its callers are the world's. */
+  /** A gateway has no application: its callers are the world's. Nor has a database, which speaks no HTTP. */
   answer?: Answering;
+  /** What a database has, by its keys. */
+  entries?: Record<string, string>;
 }
 
 /** Milliseconds, more or less. */
@@ -42,15 +48,15 @@ const work = (milliseconds: number) =>
 const FAILS_EACH = 8;
 const SLOW_EACH = 20;
 
-const reviews = (stars: string): Answering => {
-  return async (ask) => {
+const reviews = (stars: string) => {
+  return async (ask: Ask): Promise<Reply> => {
     await work(4);
     const { status } = await ask('ratings', '/ratings/0');
     return { body: status === 200 ? `Entertaining, ${stars}` : 'Entertaining, ratings are not available' };
   };
 };
 
-/** All that have a sidecar: whom one calls stands before it. */
+/** All that have a sidecar and speak HTTP: whom one calls stands before it. */
 export const WORKLOADS: Workload[] = [
   {
     name: 'ratings-v1',
@@ -58,10 +64,9 @@ export const WORKLOADS: Workload[] = [
     version: 'v1',
     address: '10.52.0.51',
     pod: '6665579f5f-x2x5c',
-    calls: ['ratings-db'],
-    async answer(ask) {
-      const { status, body } = await ask('ratings-db', '/ratings/_doc/0');
-      return { status, body };
+    calls: [],
+    async answer(_ask, _n, lookUp) {
+      return { body: await lookUp('ratings:0') };
     },
   },
   {
@@ -70,10 +75,11 @@ export const WORKLOADS: Workload[] = [
     version: 'v1',
     address: '10.52.0.31',
     pod: '5f4d584748-lz6qk',
-    calls: [],
-    async answer() {
+    calls: ['books-api'],
+    async answer(ask) {
       await work(2);
-      return { body: 'The Comedy of Errors, 200 pages' };
+      const { body } = await ask('books-api', '/books/0');
+      return { body: `The Comedy of Errors, ${body}` };
     },
   },
   {
@@ -107,7 +113,7 @@ export const WORKLOADS: Workload[] = [
     async answer(ask, n) {
       if (n % FAILS_EACH === FAILS_EACH - 1) return { status: 500, body: 'no stars tonight' };
       if (n % SLOW_EACH === SLOW_EACH - 2) await work(120);
-      return await reviews('red stars')(ask, n);
+      return await reviews('red stars')(ask);
     },
   },
   {
@@ -132,18 +138,31 @@ export const WORKLOADS: Workload[] = [
   },
 ];
 
-/** A server without a sidecar: it is known by what the control plane writes on its endpoint. */
-export const DATABASE = {
+/** The database, which is called by TCP. Its sidecar reads prefaces, and its endpoint says so to others. */
+export const DATABASE: Workload = {
   name: 'ratings-db-v1',
   service: 'ratings-db',
-  caller: 'ratings-v1',
+  version: 'v1',
+  address: '10.52.0.61',
+  pod: '6f9b8c7d5e-t8q2w',
+  calls: [],
+  entries: { 'ratings:0': '5 stars' },
+};
+export const DATABASE_CALLER = 'ratings-v1';
+export const READS_PREFACES = { 'envoy.wasm.metadata_exchange': { preface: true } };
+
+/** A server without a sidecar: it is known by what the control plane writes on its endpoint. */
+export const BOOKS = {
+  name: 'books-api-v1',
+  service: 'books-api',
+  caller: 'details-v1',
   answer: async (): Promise<Reply> => {
     await work(1);
-    return { body: '5 stars' };
+    return { body: '200 pages' };
   },
   clusterMetadata: { istio: { external: true } },
   /** As istiod writes it: workload, namespace, service, revision and cluster. */
-  endpointMetadata: { istio: { workload: 'ratings-db-v1;default;ratings-db;v1;cluster-1' } },
+  endpointMetadata: { istio: { workload: 'books-api-v1;default;books-api;v1;cluster-1' } },
 };
 
 /** A client without a sidecar: it is known by its address, by what the control plane tells of workloads. */
@@ -166,10 +185,10 @@ export const REPORT = {
 };
 
 /** What a workload's proxy says of itself: the node's id, cluster and metadata, as Istio's injection writes them. */
-export function nodeOf({ name, service, version, address, pod, answer }: Workload) {
+export function nodeOf({ name, service, version, address, pod, answer, entries }: Workload) {
   const id = `${name}-${pod}`;
   return {
-    id: `${answer ? 'sidecar' : 'router'}~${address}~${id}.default~default.svc.cluster.local`,
+    id: `${answer || entries ? 'sidecar' : 'router'}~${address}~${id}.default~default.svc.cluster.local`,
     cluster: `${service}.default`,
     metadata: {
       'istio.io/metadata': {
@@ -211,7 +230,8 @@ export function expectedEdges(withReport: boolean): Expected[] {
     both('productpage-v1', 'reviews-v3'),
     both('reviews-v2', 'ratings-v1'),
     both('reviews-v3', 'ratings-v1'),
-    { from: DATABASE.caller, to: DATABASE.name, by: ['source'] },
+    both(DATABASE_CALLER, DATABASE.name),
+    { from: BOOKS.caller, to: BOOKS.name, by: ['source'] },
     ...(withReport ? [{ from: REPORT.name, to: REPORT.server, by: ['destination' as const] }] : []),
   ];
 }

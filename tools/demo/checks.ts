@@ -42,8 +42,10 @@ export function checksOf(samples: Sample[], expected: Expected[], applications: 
     const [source, destination] = [told.source.get(name), told.destination.get(name)];
     if (!source || !destination) return [];
     return [
-      ...compared(`${name}, requests`, source.requests, destination.requests),
+      ...compared(`${name}, requests`, countOf(source), countOf(destination)),
       ...compared(`${name}, errors`, source.errors, destination.errors),
+      ...compared(`${name}, bytes there`, source.connections?.received ?? 0, destination.connections?.received ?? 0),
+      ...compared(`${name}, bytes back`, source.connections?.sent ?? 0, destination.connections?.sent ?? 0),
     ];
   });
 
@@ -51,8 +53,12 @@ export function checksOf(samples: Sample[], expected: Expected[], applications: 
     const to = edges.filter(({ destination }) => destination.name === name);
     const sum = (of: (edge: Edge) => number) => to.reduce((total, edge) => total + of(edge), 0);
     return [
-      ...differs(`${name} had ${requests} requests`, requests, sum(of('requests'))),
-      ...differs(`${name} failed ${failures} times`, failures, sum(of('errors'))),
+      ...differs(`${name} had ${requests} requests`, requests, sum(countOf)),
+      ...differs(
+        `${name} failed ${failures} times`,
+        failures,
+        sum(({ errors }) => errors),
+      ),
     ];
   });
   const total = (metric: string) =>
@@ -71,7 +77,8 @@ export function checksOf(samples: Sample[], expected: Expected[], applications: 
   ];
 }
 
-const of = (field: 'requests' | 'errors') => (edge: Edge) => edge[field];
+/** How often the one called the other. */
+const countOf = ({ requests, connections }: Edge) => connections?.opened ?? requests;
 
 function compared(what: string, source: number, destination: number): string[] {
   return source === destination ? [] : [`${what}: ${source} by the source, ${destination} by the destination`];

@@ -8,9 +8,20 @@ import { type Sample, samplesOf } from '../../cli/map/samples.ts';
 import { ROOT } from '../../testkit/envoy/binary.ts';
 import { type Cluster, type Listener, metadataExchange, proxy } from '../../testkit/envoy/config.ts';
 import { type Bootstrap, Envoy, localPort } from '../../testkit/envoy/process.ts';
+import { tcpCluster, tcpExchange, tcpListener, tcpProxy } from '../../testkit/envoy/tcp.ts';
 import { WorkloadServer } from '../../testkit/xds/server.ts';
 import { Application, USER } from './application.ts';
-import { DATABASE, nodeOf, REPORT, WORKLOADS, type Workload } from './bookinfo.ts';
+import {
+  BOOKS,
+  DATABASE,
+  DATABASE_CALLER,
+  nodeOf,
+  READS_PREFACES,
+  REPORT,
+  WORKLOADS,
+  type Workload,
+} from './bookinfo.ts';
+import { Database } from './database.ts';
 
 /** Bookinfo, running: an Envoy for each workload that has a sidecar, and all applications in this process. */
 
@@ -31,13 +42,16 @@ const ALSO_BY_ENDPOINT = {
   upstream_propagation: [{ istio_headers: { skip_external_clusters: true } }],
 };
 
+/** Connections to the database: it is told who calls, since its endpoint says that it reads that. */
+const TELLING_DATABASE = { ...COUNTING, preface: 'endpoint_metadata' };
+
 const CONTROL_PLANE = 'workload-discovery';
 const KNOWN_WORKLOADS = 'wasmcustom.metadata_exchange.discovery_workloads';
 
 /** Bookinfo's processes, by the names of its workloads. */
 export class Mesh implements AsyncDisposable {
   readonly sidecars = new Map<string, Envoy>();
-  readonly applications = new Map<string, Application>();
+  readonly applications = new Map<string, Application | Database>();
   private readonly inbound = new Map<string, number>();
   private controlPlane: WorkloadServer | undefined;
 
@@ -60,7 +74,8 @@ export class Mesh implements AsyncDisposable {
 
   private async open(): Promise<void> {
     if (this.withReport) this.controlPlane = await WorkloadServer.start({ workloads: [REPORT.workload] });
-    this.applications.set(DATABASE.name, await Application.start(DATABASE.name, DATABASE.answer));
+    this.applications.set(BOOKS.name, await Application.start(BOOKS.name, BOOKS.answer));
+    await this.addDatabase();
     for (let waiting = WORKLOADS; waiting.length > 0; ) {
       const isWaiting = (service: string) => waiting.some((each) => each.service === service);
       const next = waiting.filter(({ calls }) => !calls.some(isWaiting));
@@ -84,6 +99,22 @@ export class Mesh implements AsyncDisposable {
     this.sidecars.set(name, sidecar);
     if (!application) return;
     application.outbound = await sidecar.port('outbound');
+    if (name === DATABASE_CALLER) application.database = await sidecar.port('database');
+    this.inbound.set(name, await sidecar.port('inbound'));
+  }
+
+  /** Starts the database and its sidecar. */
+  private async addDatabase(): Promise<void> {
+    const { name, entries = {} } = DATABASE;
+    const database = await Database.start(name, entries);
+    this.applications.set(name, database);
+    const inbound = connections('inbound', 'INBOUND', COUNTING, 'app');
+    const cluster = tcpCluster('app', database.port);
+    const sidecar = await Envoy.start(
+      counted({ node: nodeOf(DATABASE), static_resources: { listeners: [inbound], clusters: [cluster] } }),
+      { name },
+    );
+    this.sidecars.set(name, sidecar);
     this.inbound.set(name, await sidecar.port('inbound'));
   }
 
@@ -96,7 +127,7 @@ export class Mesh implements AsyncDisposable {
     const outbound: Listener = {
       name: 'outbound',
       direction: 'OUTBOUND',
-      filters: [metadataExchange(workload.name === DATABASE.caller ? ALSO_BY_ENDPOINT : COUNTING)],
+      filters: [metadataExchange(workload.name === BOOKS.caller ? ALSO_BY_ENDPOINT : COUNTING)],
       manager: { access_log: [], route_config: { virtual_hosts: workload.calls.map(virtualHost) } },
     };
     // As at any edge: whatever host the world asks for.
@@ -107,24 +138,27 @@ export class Mesh implements AsyncDisposable {
       filters: [metadataExchange(findsReport ? ALSO_BY_ADDRESS : COUNTING)],
       manager: { access_log: [accessLog()], use_remote_address: true },
     };
-    return {
-      ...proxy({ node: nodeOf(workload), listeners: app === undefined ? [outbound] : [inbound, outbound], clusters }),
-      stats_config: { stats_tags: statsTags() },
-      // The duration of requests is counted that often.
-      stats_flush_interval: '1s',
-    };
+    const listeners = app === undefined ? [outbound] : [inbound, outbound];
+    const bootstrap = proxy({ node: nodeOf(workload), listeners, clusters });
+    if (workload.name === DATABASE_CALLER) {
+      const { service, name } = DATABASE;
+      const metadata = { filter_metadata: READS_PREFACES };
+      bootstrap.static_resources.listeners.push(connections('database', 'OUTBOUND', TELLING_DATABASE, service));
+      bootstrap.static_resources.clusters.push(tcpCluster(service, this.inboundPort(name), metadata));
+    }
+    return counted(bootstrap);
   }
 
   /** The endpoints of a service: the sidecars of its workloads, or the server that has none. */
   private clusterOf(service: string): Cluster {
     const assignment = (lb_endpoints: object[]) => ({ cluster_name: service, endpoints: [{ lb_endpoints }] });
     const endpoint = (port: number) => ({ endpoint: { address: localPort(port) } });
-    if (service !== DATABASE.service) {
+    if (service !== BOOKS.service) {
       const ports = WORKLOADS.filter((each) => each.service === service).map(({ name }) => this.inboundPort(name));
       return { port: ports[0], load_assignment: assignment(ports.map(endpoint)) };
     }
-    const { port = 0 } = this.applications.get(DATABASE.name) ?? {};
-    const { clusterMetadata, endpointMetadata } = DATABASE;
+    const { port = 0 } = this.applications.get(BOOKS.name) ?? {};
+    const { clusterMetadata, endpointMetadata } = BOOKS;
     return {
       port,
       metadata: { filter_metadata: clusterMetadata },
@@ -148,8 +182,8 @@ export class Mesh implements AsyncDisposable {
 
   /** What all sidecars have counted: a page for each. */
   async samples(): Promise<Sample[][]> {
-    const pages = [...this.sidecars.values()].map((each) => each.admin('/stats/prometheus?filter=istio_request'));
-    return (await Promise.all(pages)).map((page) => samplesOf(page, 'istio_request'));
+    const pages = [...this.sidecars.values()].map((each) => each.admin('/stats/prometheus?filter=istio_'));
+    return (await Promise.all(pages)).map((page) => samplesOf(page, 'istio_'));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -157,6 +191,17 @@ export class Mesh implements AsyncDisposable {
     await Promise.all(parts.map((part) => part[Symbol.asyncDispose]()));
     this.controlPlane?.stop();
   }
+}
+
+/** A listener for connections, that lead to a cluster. */
+function connections(name: string, direction: 'INBOUND' | 'OUTBOUND', config: object, cluster: string): object {
+  const filters = [tcpExchange(config), tcpProxy({ name, cluster, proxy: { access_log: [] } })];
+  return tcpListener({ name, direction, chains: [{ filters }] });
+}
+
+/** A bootstrap whose metrics have labels. The duration of requests is counted each second. */
+function counted(bootstrap: Bootstrap): Bootstrap {
+  return { ...bootstrap, stats_config: { stats_tags: statsTags() }, stats_flush_interval: '1s' };
 }
 
 /** Whether it is an address of this machine. Only Linux has more of them by itself than 127.0.0.1. */

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+import { bytesOf, errorsOf, requestsOf, timeOf } from '../../map/drawing.ts';
+import { visible } from '../../visible.ts';
+import type { EdgeView, NodeView, Numbers, Snapshot, State } from '../snapshot.ts';
+
+/** What the page says of nodes and edges. Characters that nobody sees are written as their numbers. */
+
+/** A node's state in a word or two. */
+export const STATES: Record<State, string> = {
+  exchanging: 'exchanges',
+  silent: 'no answer',
+  lost: 'peers lost',
+  unwatched: 'no sidecar',
+  unknown: 'said nothing',
+};
+
+/** A node's name: with its namespace where there are several. */
+export function nameOf(node: NodeView, { nodes }: Snapshot): string {
+  if (node.kind === 'unknown') return 'unknown';
+  const namespaces = new Set(nodes.filter(({ kind }) => kind === 'workload').map(({ namespace }) => namespace));
+  const name = visible(node.name) || '(no name)';
+  return namespaces.size > 1 && node.kind === 'workload' ? `${visible(node.namespace)}/${name}` : name;
+}
+
+/** What stands below the name. */
+export function stateOf({ version, kind, state }: NodeView): string {
+  const words = kind === 'service' ? 'service, not a workload' : STATES[state];
+  return version ? `${visible(short(version, 16))} · ${words}` : words;
+}
+
+/** A text of so many characters at the most. */
+export function short(text: string, most: number): string {
+  const characters = [...text];
+  return characters.length > most ? `${characters.slice(0, most - 1).join('')}…` : text;
+}
+
+/** Requests a second. */
+export const rateOf = ({ rate }: Numbers) => requestsOf({ rate, requests: rate, connections: null });
+
+/** Which part of them failed. */
+export const failedOf = ({ errors }: Numbers) => errorsOf({ requests: errors === null ? 0 : 1, errors: errors ?? 0 });
+
+export const p99Of = ({ p99 }: Numbers) => timeOf(p99);
+
+/** Bytes a second, to the server and back. */
+export const thereOf = ({ connections }: Numbers) => bytesOf(connections?.received ?? 0, 1);
+export const backOf = ({ connections }: Numbers) => bytesOf(connections?.sent ?? 0, 1);
+
+/** The two lines of an edge's label. */
+export function labelOf({ now, isOld }: EdgeView): [string, string] {
+  if (isOld) return ['no news', 'nobody tells'];
+  if (now.connections) return [`${now.connections.open} open`, `→ ${thereOf(now)}  ← ${backOf(now)}`];
+  return [rateOf(now), now.rate === 0 ? 'idle' : `${failedOf(now)} fail · ${p99Of(now)}`];
+}
+
+/** An edge's numbers in a sentence. */
+export function sentenceOf({ now, isOld, protocol }: EdgeView): string {
+  if (isOld) return 'Nobody tells of it any more.';
+  const { connections } = now;
+  if (connections) {
+    return `${connections.open} TCP connections open, ${thereOf(now)} to the server, ${backOf(now)} back.`;
+  }
+  const rate = `${rateOf(now).replace('/s', '')} ${protocol} requests a second`;
+  return now.rate === 0 ? `${rate}.` : `${rate}, ${failedOf(now)} failed, 99 of 100 within ${p99Of(now)}.`;
+}
+
+/** Whether somebody should look at it. */
+export const isBad = ({ now, isOld }: EdgeView) => !isOld && (now.errors ?? 0) > 0;
+
+export const clock = (at: number) => new Date(at).toLocaleTimeString('en-GB');
