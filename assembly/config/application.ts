@@ -66,14 +66,11 @@ const ONLY_VERIFIED: u32 = 3;
 
 const text = slice(memory.data(8, 4));
 
-/** Reads the field `tell_application`; null: it is refused, and the log says why. */
-export function readApplication(): Application | null {
-  if (!expect(json.OBJECT)) return null;
+/** Reads the field `tell_application`; false: it is refused, and the log says why. */
+export function readApplication(config: Config): bool {
+  if (!expect(json.OBJECT)) return false;
   const at = keepRoom(offsetof<Application>());
-  if (!at) {
-    refuse(json.offset(), 'does not fit into memory');
-    return null;
-  }
+  if (!at) return refuse(json.offset(), 'does not fit into memory');
   memory.fill(at, 0, offsetof<Application>());
   const application = changetype<Application>(at);
   application.header = DEFAULT_HEADER;
@@ -84,12 +81,13 @@ export function readApplication(): Application | null {
     let field = isText(key, 'header') ? HEADER : UNKNOWN;
     if (isText(key, 'fields')) field = FIELDS;
     if (isNamed('only_verified')) field = ONLY_VERIFIED;
-    if (!isNew(field, seen)) return null;
+    if (!isNew(field, seen)) return false;
     seen |= 1 << field;
-    if (!skipNull() && !readField(application, field)) return null;
+    if (!skipNull() && !readField(application, field)) return false;
     stepBack(size);
   }
-  return isWellFormed() ? application : null;
+  config.application = application;
+  return isWellFormed();
 }
 
 function readField(application: Application, field: u32): bool {

@@ -323,10 +323,7 @@ function readField(config: Config, field: u32): bool {
     config.preface = readPreface();
     return config.preface != REFUSED;
   }
-  if (field == TELL_APPLICATION) {
-    config.application = readApplication();
-    return config.application != null;
-  }
+  if (field == TELL_APPLICATION) return readApplication(config);
   if (field == VERIFY_PEER) return readVerification(config.verification);
   if (field == SHARED_WITH_UPSTREAM) {
     const isTrue = readBool();

@@ -161,6 +161,9 @@ describe('the host calls of one stream', () => {
     const removed = ours([...LOOK, ...LOOK, '  proxy_remove_header_map_value(request)']);
     expect(await trace('INBOUND', { headers: FORGED }, config)).toEqual(stream(removed, strip('response')));
     // Where nobody has fetched the headers, a removal costs less than to look.
+    const each = Array(2).fill('  proxy_get_header_map_value(request)');
+    const many = [...DIRECTION, ...each, ...LOOK, ...LOOK, '  proxy_remove_header_map_value(request)'];
+    expect(await trace('INBOUND', { headers: MANY }, config)).toEqual(stream(many, strip('response')));
     const outbound = [...DIRECTION, ...LOOK, ...write('request'), '  proxy_remove_header_map_value(request)'];
     const response = [...read('response'), ...strip('response')];
     expect(await trace('OUTBOUND', {}, config)).toEqual(stream(outbound, response));

@@ -246,6 +246,23 @@ describe('a request that runs through the chain again', () => {
     }
   });
 
+  test.each([
+    ['the client', '{}', 1],
+    ['the client and the verdict', '{"verify_peer": {"mode": "mark"}}', 2],
+  ])('asks filter state for no more than %s', (_, more, asked) => {
+    const host = proxy(INBOUND);
+    const root = configure(host, {}, JSON.parse(more));
+    const first = host.stream(root).onRequest(claim(CLIENT), [ID, 'id']);
+    const plain = host.configure(more) as number;
+    const calls = (run: () => void) => {
+      host.calls.length = 0;
+      run();
+      return host.calls.filter((name) => name === 'proxy_get_property').length;
+    };
+    const without = calls(() => first.redirect(plain));
+    expect(calls(() => first.redirect(root)) - without).toBe(asked);
+  });
+
   test('a filter that tells stands behind one that knows the client by other headers', () => {
     const host = proxy(INBOUND);
     const first = host.configure('{"headers": {"metadata": "x-a", "id": "x-b"}}') as number;
