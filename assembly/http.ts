@@ -12,6 +12,7 @@ import { slice } from './memory/slice';
 import { removeOwnBaggage, saysWorkload, writeOwnBaggage } from './own/baggage';
 import { settleHeader } from './own/headers';
 import { isOurs } from './own/values';
+import { tellApplication } from './peers/application';
 import { newPeerHeaders } from './peers/headers';
 import { findPeer } from './peers/methods';
 import { CLIENT, newPeer, SERVER } from './peers/peer';
@@ -44,6 +45,7 @@ export function onRequestHeaders(stream: Stream, headerCount: u32): void {
   const looks = reads || has(lists.downstreamPropagation, ISTIO_HEADERS);
   const severalWays = hasSeveralWays();
   stream.lists = lists;
+  peer.clear();
   message.open(REQUEST_HEADERS, headerCount);
   headers.clear();
   if (looks) headers.read(message, config);
@@ -79,6 +81,11 @@ export function onRequestHeaders(stream: Stream, headerCount: u32): void {
     if (tells) writeOwnBaggage(message, identity.baggage);
     else if (flags & EARLIER) removeOwnBaggage(message);
   }
+  const application = config.application;
+  if (application) {
+    const isPublished = severalWays || (flags & EARLIER) != 0;
+    tellApplication(application, message, peer, config, lists.downstreamDiscovery != null, isPublished);
+  }
 }
 
 /** Whether a request is one of gRPC. */
@@ -105,7 +112,6 @@ function flagsOf(): u32 {
  * and its id were published as its headers said them.
  */
 function learnClient(lists: Lists, config: Config, severalWays: bool): bool {
-  peer.clear();
   if (!lists.downstreamDiscovery || (severalWays && isPublished(CLIENT))) return false;
   if (!findPeer(lists.downstreamDiscovery, message, headers, config, peer)) return false;
   return publish(CLIENT, peer, config, severalWays) && peer.method == ISTIO_HEADERS;

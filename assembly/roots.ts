@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
+import { leaveTold, useTold } from './config/application';
 import { Config, readConfig } from './config/config';
 import { CONNECTION_CLIENT_FIELDS, CONNECTION_SERVER_FIELDS, leavePlain, SIDES, usePlain } from './config/plain';
 import { OFF } from './config/verification';
@@ -129,7 +130,10 @@ function discover(root: Root, id: u32): void {
 /** Takes a configuration in among those of the VM; false if there is no memory for that. */
 function join(config: Config): bool {
   if (!usePlain(config)) return false;
-  if (useWay(config)) return true;
+  if (useWay(config)) {
+    if (useTold(config)) return true;
+    leaveWay(config);
+  }
   leavePlain(config);
   return false;
 }
@@ -215,6 +219,7 @@ export function end(id: u32): void {
   root.identity.idValue.remove();
   leaveWay(root.config);
   unchain(root);
+  leaveTold(root.config);
   const user = root.discovery;
   if (user) discovery.end(user);
   if (!all) {

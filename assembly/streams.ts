@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the metadata-exchange authors
 
+import { firstTold } from './config/application';
 import { firstWay } from './config/ways';
 import { CONTINUE, REQUEST_HEADERS, RESPONSE_HEADERS } from './host/abi';
 import { ABSENT, Message, remove } from './host/headers';
@@ -167,6 +168,12 @@ function strip(map: i32, headerCount: u32): void {
     stripHeader(way.metadataHeader);
     stripHeader(way.idHeader);
     way = way.next;
+  }
+  if (map != REQUEST_HEADERS) return;
+  let told = firstTold();
+  while (told) {
+    stripHeader(told.name);
+    told = told.next;
   }
 }
 

@@ -19,6 +19,7 @@ const WORKLOADS = [
   ['default', 'bookinfo-reviews'],
   ['default', 'bookinfo-redis'],
   ['istio-system', 'istio-ingressgateway-service-account'],
+  ['istio-system', 'istio-egressgateway-service-account'],
 ];
 
 rmSync(FOLDER, { recursive: true, force: true });

@@ -313,6 +313,16 @@ export const CONSUMERS: Consumer[] = [
     caveat: 'Remove the client’s own header first: where the peer is unknown it would stay.',
   },
   {
+    id: 'request-header-told',
+    consumer: 'request header, by this filter',
+    folder: '../caller-name',
+    peer: 'client',
+    from: 'filter state',
+    write: ['"tell_application": {'],
+    place: PLACES['after, for requests'],
+    caveat: 'Removes the client’s own copies, and encodes what a peer may have written: see below.',
+  },
+  {
     id: 'response-header-route',
     consumer: 'response header, by the route',
     folder: 'headers-and-routes',

@@ -11,6 +11,7 @@ import { Slice, sameBytes, slice } from '../memory/slice';
 import { Text } from '../memory/text';
 import * as json from '../wire/json';
 import { looksLikeStruct, roomForJson, toJson } from '../wire/struct_json';
+import { Application, isConsistent, readApplication } from './application';
 import { isEnvelope } from './envelope';
 import * as idle from './idle';
 import * as lists from './lists';
@@ -91,6 +92,8 @@ export class Config {
   /** Where its records stand for this node (discovery/store.ts), and the node's network. */
   discoveryScope: u64;
   network: Slice;
+  /** How the application is told who its client is; null: it is not. */
+  application: Application | null;
   /** What of a peer's claims is compared with its certificate, and what follows. */
   verification: Verification;
 }
@@ -166,10 +169,10 @@ function readSource(config: Config, source: Slice, owner: usize): bool {
   if (config.metadataKey.size == 0 && !config.fields) {
     return refuse(0, 'metadata_key "" means the whole node, and only with metadata_fields, that say what may leave');
   }
-  return (
-    !sameBytes(config.metadataHeader, config.idHeader) ||
-    refuse(0, 'headers.metadata and headers.id must be two different headers')
-  );
+  if (sameBytes(config.metadataHeader, config.idHeader)) {
+    return refuse(0, 'headers.metadata and headers.id must be two different headers');
+  }
+  return isConsistent(config);
 }
 
 /** Whether bytes are no text: a control character stands at their begin that JSON does not have there. */
@@ -243,6 +246,7 @@ const PUBLISH_FIELDS: u32 = 15;
 const WORKLOAD_DISCOVERY: u32 = 16;
 const METRICS: u32 = 17;
 const PREFACE: u32 = 18;
+const TELL_APPLICATION: u32 = 19;
 
 function fieldNumber(): u32 {
   if (isText(key, 'headers')) return HEADERS;
@@ -263,6 +267,7 @@ function fieldNumber(): u32 {
   if (isNamed('workload_discovery')) return WORKLOAD_DISCOVERY;
   if (isText(key, 'metrics')) return METRICS;
   if (isText(key, 'preface')) return PREFACE;
+  if (isNamed('tell_application')) return TELL_APPLICATION;
   return UNKNOWN;
 }
 
@@ -318,6 +323,7 @@ function readField(config: Config, field: u32): bool {
     config.preface = readPreface();
     return config.preface != REFUSED;
   }
+  if (field == TELL_APPLICATION) return readApplication(config);
   if (field == VERIFY_PEER) return readVerification(config.verification);
   if (field == SHARED_WITH_UPSTREAM) {
     const isTrue = readBool();

@@ -26,6 +26,7 @@ export const TOO_LARGE: u32 = 2;
 const MOST_FETCHED: u32 = 32;
 
 const key = slice(memory.data(8, 4));
+const unread = slice(memory.data(8, 4));
 
 /** The headers of one request or response, fetched in one call or asked for one by one. */
 @unmanaged
@@ -66,6 +67,11 @@ export class Message {
   /** Finds a header that is seldom there: among those that were fetched, or by a call of its own, which finds nothing. */
   peek(name: Slice, value: Slice): u32 {
     return this.pairsSize > 0 ? this.pick(name, value) : get(this.map, name, value);
+  }
+
+  /** Whether a header may be there: not where all headers were fetched and it is none of them. Never a host call. */
+  mayHave(name: Slice): bool {
+    return this.pairsSize == 0 || this.pick(name, unread) != ABSENT;
   }
 
   /**

@@ -36,20 +36,24 @@ export function tableSize(fields: PlainFields | null): u32 {
 /** Writes the table of a Struct. */
 export function locate(struct: Slice, fields: PlainFields, to: usize): void {
   for (let i: u32 = 0; i < fields.count; i++, to += POSITION_SIZE) {
-    const path = fields.path(i);
-    if (!fields.speaksIstio || !findPreferred(struct, path)) findText(struct, path, text);
+    findPublished(struct, fields.path(i), fields.speaksIstio, text);
     store<u32>(to, <u32>(text.at - struct.at));
     store<u32>(to, text.size, 4);
   }
+}
+
+/** Finds what a field of a Struct says, as `found`, which is empty if it is none. */
+export function findPublished(struct: Slice, path: Slice, speaksIstio: bool, found: Slice): void {
+  if (!speaksIstio || !findPreferred(struct, path, found)) findText(struct, path, found);
 }
 
 /**
  * Finds the label that Istio's native filter reads before an app or version: that which Kubernetes recommends
  * (convertStructToWorkloadMetadata in Envoy's contrib/istio). The Struct stays what the peer said.
  */
-function findPreferred(struct: Slice, path: Slice): bool {
-  if (isText(path, 'LABELS.app')) return findText(struct, KUBERNETES_NAME, text);
-  return isText(path, 'LABELS.version') && findText(struct, KUBERNETES_VERSION, text);
+function findPreferred(struct: Slice, path: Slice, found: Slice): bool {
+  if (isText(path, 'LABELS.app')) return findText(struct, KUBERNETES_NAME, found);
+  return isText(path, 'LABELS.version') && findText(struct, KUBERNETES_VERSION, found);
 }
 
 /**

@@ -36,6 +36,8 @@ export class Peer {
   method: u32;
   /** What its claims are worth (verify.ts), once it was published. */
   verdict: u32;
+  /** Whether its Struct was published. */
+  isPublished: bool;
 
   /** Makes it nobody. */
   clear(): void {
@@ -44,6 +46,7 @@ export class Peer {
     this.positions = 0;
     this.method = 0;
     this.verdict = 0;
+    this.isPublished = false;
   }
 }
 

@@ -42,6 +42,7 @@ export function publish(side: Side, peer: Peer, config: Config, replaces: bool):
   } else if (replaces) {
     clearText(side.verified);
   }
+  peer.isPublished = isStructPublished;
   const fields = isStructPublished ? config.plain : null;
   if (fields || replaces) publishFields(peer, fields, side.number, replaces);
   if (isStructPublished) properties.set(side.struct, peer.struct);

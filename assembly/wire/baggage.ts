@@ -6,6 +6,7 @@ import { Ascii, bytesOf, isText, sizeOf } from '../memory/ascii';
 import { Slice, sameBytes, slice } from '../memory/slice';
 import * as names from './names';
 import { putOwner, typeOf } from './owner';
+import { putEncoded } from './percent';
 import { Writer } from './protobuf';
 import { faultOf, SOUND } from './struct';
 import { closeStruct, findStruct, findText, putText } from './struct_fields';
@@ -286,13 +287,6 @@ function addValue(text: Slice): void {
       store<u8>(to++, <u8>byte);
       continue;
     }
-    store<u8>(to, 0x25);
-    store<u8>(to, letterOf(byte >> 4), 1);
-    store<u8>(to, letterOf(byte & 15), 2);
-    to += 3;
+    to = putEncoded(byte, to);
   }
-}
-
-function letterOf(digit: u32): u8 {
-  return <u8>(digit < 10 ? 0x30 + digit : 0x37 + digit);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+import { reasonOf } from '../ask.ts';
 import { increase, type Sample, type Series } from '../map/samples.ts';
-import { countedBy, reasonOf } from '../map/sources.ts';
+import { countedBy } from '../map/sources.ts';
 import type { Told } from './snapshot.ts';
 
 /** One Envoy that is watched: what it counted in the last seconds, and whether it answers. */

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { setTimeout as sleep } from 'node:timers/promises';
+import { reasonOf } from '../ask.ts';
 import { type Edge, mapOf, type Peer, peerOf, VERSIONS } from '../map/edges.ts';
 import type { Sample } from '../map/samples.ts';
-import { countedByPrometheus, reasonOf } from '../map/sources.ts';
+import { countedByPrometheus } from '../map/sources.ts';
 import { COUNTED, Exchange } from './exchange.ts';
 import { History } from './history.ts';
 import { edgeId, nodeId, ownPeer, peerOfTold } from './names.ts';

@@ -34,11 +34,11 @@ describe('help', () => {
   test.each([[['--help']], [['-h']], [['help']]])('%j lists the commands', async (args) => {
     const { code, stdout, stderr } = await metadataExchange(args);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    for (const name of ['map', 'serve', 'decode', 'encode', 'check', 'node'])
+    for (const name of ['doctor', 'map', 'serve', 'decode', 'encode', 'check', 'node'])
       expect(stdout).toMatch(new RegExp(`^ +${name} +\\w`, 'm'));
   });
 
-  test.each(['map', 'serve', 'decode', 'encode', 'check', 'node'])(
+  test.each(['doctor', 'map', 'serve', 'decode', 'encode', 'check', 'node'])(
     'of %s has an example and the exit codes',
     async (name) => {
       const { code, stdout } = await metadataExchange([name, '--help'], '', { FORCE_COLOR: '1', CI: '', TEST: '' });
@@ -68,6 +68,10 @@ describe('whoever calls it in a wrong way reads why, on standard error, with the
     [['check', 'no-such-file.json'], 'no-such-file.json cannot be read'],
     [['encode', '{'], 'not JSON'],
     [['encode', '[]'], 'not a JSON object'],
+    [['doctor'], 'name an Envoy by its admin address'],
+    [['doctor', 'no-such-file.yaml'], 'no-such-file.yaml cannot be read'],
+    [['doctor', '--jsn', 'localhost:1'], 'there is no --jsn'],
+    [['doctor', 'http://['], 'http://[ is no address'],
     [['map'], 'name Envoys'],
     [['map', 'localhost:1', '--prometheus', 'localhost:2'], 'name Envoys'],
     [['map', 'localhost:1', '--json', '--mermaid'], 'not both'],

@@ -5,6 +5,7 @@ import { ROOT } from '../../testkit/envoy/binary.ts';
 import { metadataExchange, proxy, wasm } from '../../testkit/envoy/config.ts';
 import { Envoy, localPort } from '../../testkit/envoy/process.ts';
 import { App, ID, METADATA, type Request, send } from '../../testkit/http.ts';
+import { struct } from '../../testkit/struct.ts';
 import { PEER_HEADER, PEER_ID } from '../support/proxy_stand.ts';
 import { calls } from '../support/trace.ts';
 
@@ -145,6 +146,27 @@ describe('the host calls of one stream', () => {
     const request = [...DIRECTION, ...fetchAll('request'), ...PUBLISH, ...PUBLISH, ...strip('request')];
     const found = await trace('INBOUND', { headers: FROM_PEER }, config);
     expect(found).toEqual(stream(request, write('response')));
+  });
+
+  test('an application that is told who its client is: one call, and none for an unknown client', async () => {
+    const config = metadataExchange({ tell_application: {} });
+    const [TOLD, FORGED] = [struct.header({ WORKLOAD_NAME: 'peer' }), ['x-client-workload', 'forged']];
+    const ours = (request: string[]) => [...DIRECTION, ...fetchAll('request'), ...request];
+    const known = ours([...PUBLISH, ...strip('request'), '  proxy_replace_header_map_value(request)']);
+    const headers = [METADATA, TOLD, ID, PEER_ID];
+    expect(await trace('INBOUND', { headers }, config)).toEqual(stream(known, write('response')));
+    const forged = { headers: [...headers, ...FORGED] };
+    expect(await trace('INBOUND', forged, config)).toEqual(stream(known, write('response')));
+    expect(await trace('INBOUND', {}, config)).toEqual(stream(ours([...LOOK, ...LOOK]), strip('response')));
+    const removed = ours([...LOOK, ...LOOK, '  proxy_remove_header_map_value(request)']);
+    expect(await trace('INBOUND', { headers: FORGED }, config)).toEqual(stream(removed, strip('response')));
+    // Where nobody has fetched the headers, a removal costs less than to look.
+    const each = Array(2).fill('  proxy_get_header_map_value(request)');
+    const many = [...DIRECTION, ...each, ...LOOK, ...LOOK, '  proxy_remove_header_map_value(request)'];
+    expect(await trace('INBOUND', { headers: MANY }, config)).toEqual(stream(many, strip('response')));
+    const outbound = [...DIRECTION, ...LOOK, ...write('request'), '  proxy_remove_header_map_value(request)'];
+    const response = [...read('response'), ...strip('response')];
+    expect(await trace('OUTBOUND', {}, config)).toEqual(stream(outbound, response));
   });
 
   test('with lists nobody asks for the direction', async () => {

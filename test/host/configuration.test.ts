@@ -184,6 +184,39 @@ describe('what is refused, and what its author reads in the log', () => {
       JSON.stringify({ metrics: { labels: Object.fromEntries(Array.from('abcdefghi', (name) => [name, 'A'])) } }),
       'byte 86: metrics.labels.i: is one label too many: there may be 8',
     ],
+    // The application.
+    ['{"tell_application": true}', 'byte 21: tell_application: expected an object, found a boolean'],
+    ['{"tellApplication": {"name": "x"}}', 'byte 21: tellApplication.name: is not a known field'],
+    ['{"tell_application": {"header": ""}}', 'byte 32: tell_application.header: must not be empty'],
+    ['{"tell_application": {"header": ":path"}}', 'byte 32: tell_application.header: is not a valid header name'],
+    ['{"tell_application": {"header": "x\\r\\ny"}}', 'byte 32: tell_application.header: is not a valid header name'],
+    ...['Host', 'connection', 'x-forwarded-for', 'X-Forwarded-Network', 'x-envoy-retry-on', 'x-istio-peer-id'].map(
+      (name) => [
+        `{"tell_application": {"header": "${name}"}}`,
+        'byte 32: tell_application.header: is a header that has another use',
+      ],
+    ),
+    ...['id', 'metadata'].map((name) => [
+      `{"tell_application": {"header": "X-A"}, "headers": {"${name}": "x-a"}}`,
+      'byte 32: tell_application.header must be another header than the two of the exchange',
+    ]),
+    ['{"tell_application": {"fields": "NAME"}}', 'byte 32: tell_application.fields: expected a list, found a string'],
+    [
+      '{"tell_application": {"fields": ["a b"]}}',
+      'byte 33: tell_application.fields[0]: must be printable ASCII, without spaces',
+    ],
+    [
+      JSON.stringify({ tell_application: { fields: Array(17).fill('A') } }),
+      'byte 95: tell_application.fields[16]: is one too many: there may be 16',
+    ],
+    [
+      '{"tell_application": {"only_verified": "yes"}}',
+      'byte 39: tell_application.only_verified: expected a boolean, found a string',
+    ],
+    ...['', ', "verify_peer": {}', ', "verify_peer": {"mode": "off"}'].map((more) => [
+      `{"tell_application": {"onlyVerified": true}${more}}`,
+      'byte 38: tell_application.only_verified needs verify_peer, with a mode that is not "off"',
+    ]),
   ])('%s', (config, complaint) => {
     expect(refusal(config)).toBe(complaint);
   });
@@ -309,6 +342,7 @@ function everything() {
     max_peer_cache_size: 0,
     workload_discovery: { cluster: 'workloads' },
     metrics: { max_series: 10000, labels: { team: 'LABELS.team', app: 'LABELS.app' } },
+    tell_application: { header: 'X-Caller', fields: ['NAME', 'LABELS.app'], only_verified: false },
   };
 }
 
@@ -362,6 +396,20 @@ test('the JSON Schema says the same as the module', () => {
     ...[8, 9].map((count) => ({
       metrics: { labels: Object.fromEntries(Array.from({ length: count }, (_, i) => [`l${i}`, 'A'])) },
     })),
+    ...[null, {}, { header: null }, { header: 'x-a' }, { fields: null }, { fields: [] }, { fields: [''] }].map(
+      (tell_application) => ({ tell_application }),
+    ),
+    ...['host', 'x-envoy', 'x-envoy-a', 'x-forwarded-a', 'x-istio-peer-a', 'x-istio-a', 'a-x-envoy-a'].map(
+      (header) => ({
+        tell_application: { header },
+      }),
+    ),
+    ...['x'.repeat(80), 'x'.repeat(81), 'é'].map((path) => ({ tell_application: { fields: [path] } })),
+    ...[true, false, null].flatMap((only_verified) => [
+      { tell_application: { only_verified } },
+      { tell_application: { only_verified }, verify_peer: null },
+      ...['off', 'mark', null].map((mode) => ({ tell_application: { only_verified }, verify_peer: { mode } })),
+    ]),
     { shared_with_upstream: true },
     { downstream_propagation: [{ baggage: {} }] },
     { downstream_propagation: [{ baggage: { a: 1 } }] },

@@ -50,6 +50,8 @@ export interface Config {
   learns: string[];
   writesBaggage: boolean;
   answersBaggage: boolean;
+  /** How the application is told who its client is; undefined: it is not. */
+  application?: { header: string; fields: string[]; onlyVerified: boolean };
   /** Everything that was said, in snake_case, nulls left out. */
   fields: Record<string, unknown>;
 }
@@ -71,11 +73,12 @@ const SNAKE_CASE = new Map(
     'skip_external_clusters',
     'trust_domains',
     'max_series',
+    'only_verified',
   ].map((name) => [camelCase(name), name] as const),
 );
 
 /** Objects whose fields have names of two forms, and may be null. */
-const OBJECTS = ['.verify_peer', '.metrics', '.workload_discovery'];
+const OBJECTS = ['.verify_peer', '.metrics', '.workload_discovery', '.tell_application'];
 
 /** Methods that are taken and do nothing. */
 const IDLE = ['workload_discovery', 'upstream_filter_state'];
@@ -109,7 +112,8 @@ function configOf(json: Record<string, unknown>): Config | undefined {
     headers[name] && headers[name] !== standard ? headers[name] : isIstio && !headers[name] ? istios : standard;
   const metadataHeader = named('metadata', 'x-istio-peer-metadata', 'x-envoy-peer-metadata');
   const idHeader = named('id', 'x-istio-peer-id', 'x-envoy-peer-metadata-id');
-  if (metadataHeader === idHeader) return undefined;
+  const application = applicationOf(fields);
+  if (new Set([metadataHeader, idHeader, application?.header ?? '']).size < 3) return undefined;
   const lists = METHODS.filter((name) => fields[name]);
   const methodsIn = (name: Method) => ((fields[name] ?? []) as object[]).flatMap((each) => Object.keys(each));
   return {
@@ -122,7 +126,19 @@ function configOf(json: Record<string, unknown>): Config | undefined {
     learns: methodsIn('upstream_discovery').filter((name) => !IDLE.includes(name)),
     answersBaggage: methodsIn('downstream_propagation').includes('baggage'),
     writesBaggage: methodsIn('upstream_propagation').includes('baggage'),
+    application,
     fields,
+  };
+}
+
+function applicationOf({ tell_application, verify_peer }: Record<string, unknown>): Config['application'] {
+  if (!tell_application) return undefined;
+  const { header, fields, only_verified } = tell_application as Record<string, unknown>;
+  const { mode } = (verify_peer ?? {}) as { mode?: string };
+  return {
+    header: (header as string) ?? 'x-client-workload',
+    fields: (fields as string[]) ?? ['WORKLOAD_NAME', 'NAMESPACE'],
+    onlyVerified: (only_verified as boolean) ?? (mode !== undefined && mode !== 'off'),
   };
 }
 
@@ -133,7 +149,7 @@ function plain(listed: Listed, path = ''): unknown {
     return elements.includes(undefined) ? undefined : elements;
   }
   if (!(listed instanceof Members)) {
-    const isName = path === '.headers.metadata' || path === '.headers.id';
+    const isName = ['.headers.metadata', '.headers.id', '.tell_application.header'].includes(path);
     return isName && typeof listed === 'string' ? listed.replace(/[A-Z]/g, (letter) => letter.toLowerCase()) : listed;
   }
   const object: Record<string, unknown> = Object.create(null);

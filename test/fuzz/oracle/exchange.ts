@@ -34,6 +34,8 @@ export interface StreamModel {
   notes: Map<string, Note>;
   methods: Set<Method>;
   note: Note;
+  /** Whom this run found on the client's side, and what of it is public; undefined: nobody was found. */
+  client?: { struct?: Buffer };
   isLaterRun: boolean;
   requested: boolean;
   answered: boolean;
@@ -173,8 +175,11 @@ export class Exchange {
   }
 
   /** What is left of a message that no configuration is responsible for. */
-  unserved(headers: HeaderPair[]): HeaderPair[] {
-    const names = [...this.roots].flatMap(({ config }) => [config.metadataHeader, config.idHeader]);
+  unserved(headers: HeaderPair[], isRequest: boolean): HeaderPair[] {
+    const names = [...this.roots].flatMap(({ config }) => {
+      const told = isRequest ? config.application?.header : undefined;
+      return [config.metadataHeader, config.idHeader, told];
+    });
     return headers.filter(([name]) => !names.includes(name));
   }
 
@@ -193,6 +198,7 @@ export class Exchange {
       (metadata !== undefined || id !== undefined) && !this.isOurs(metadata) && !this.isOurs(id && firstMember(id));
     const earlier = isForeign || !isNoted ? undefined : this.recall(stream, looks && !this.severalWays);
     stream.requested = true;
+    stream.client = undefined;
     stream.methods = methods;
     stream.isLaterRun = earlier !== undefined;
     const isTold = !this.isDisabled || !skips(config, 'upstream_propagation');
@@ -217,7 +223,27 @@ export class Exchange {
     let going = headers;
     if (config.writesBaggage && isTold && own.baggage) going = withBaggage(headers, own.baggage);
     else if (config.writesBaggage && !isTold && earlier) going = withoutOwnBaggage(headers);
-    return reads || sends ? settled(going, config, sends && this.goesOn(config, isTold) ? own : {}) : going;
+    if (reads || sends) going = settled(going, config, sends && this.goesOn(config, isTold) ? own : {});
+    return this.tellApplication(stream, going, discovers.length > 0);
+  }
+
+  /** The headers as the application gets them: no copy of its header but ours. */
+  private tellApplication(stream: StreamModel, headers: HeaderPair[], asks: boolean): HeaderPair[] {
+    const { config } = stream.root;
+    const { application } = config;
+    if (!application) return headers;
+    const others = headers.filter(([name]) => name !== application.header);
+    const earlier = this.severalWays || stream.isLaterRun ? stream.filterState[`${PEER}downstream`] : undefined;
+    const struct = stream.client ? stream.client.struct : earlier;
+    // No connection of the fuzzer has certificates.
+    if (!asks || !struct?.length || application.onlyVerified) return others;
+    const parts = application.fields.map((path) => [path, publishedAt(struct, path, config)] as const);
+    const line = [...new Map(parts)]
+      .map(([path, text]) => [encoded(Buffer.from(path)), encoded(text ?? Buffer.alloc(0))])
+      .filter(([, value]) => value !== '' && value.length <= 512)
+      .map((part) => part.join('='))
+      .join('&');
+    return line ? [...others, [application.header, line]] : others;
   }
 
   private clearServer(stream: StreamModel): void {
@@ -298,6 +324,7 @@ export class Exchange {
       [`${side}_id`]: mode === 'require' || mode === 'enforce' ? undefined : found.id,
       [`${side}_verified`]: mode === 'off' ? undefined : UNVERIFIED,
     };
+    if (side === 'downstream') stream.client = { struct: parts[side] };
     for (const [part, value] of Object.entries(parts)) {
       if (value) stream.filterState[PEER + part] = value;
       // A server always leaves an id, if an empty one.
@@ -306,8 +333,7 @@ export class Exchange {
     }
     if (this.severalWays) this.clearPlain(stream, side);
     for (const path of parts[side] ? plainOf(config) : []) {
-      const ways = config.fields.dialect === 'istio' ? [...(PREFERRED[path] ?? []), path] : [path];
-      const text = ways.map((way) => textAt(parts[side] as Buffer, Buffer.from(way))).find((found) => found);
+      const text = publishedAt(parts[side] as Buffer, path, config);
       if (text) stream.filterState[`${PEER}${side}.${path}`] = Buffer.from(text);
     }
     const isAll = parts[side] && parts[`${side}_id`] && found.method === 'istio_headers';
@@ -320,6 +346,22 @@ export const PREFERRED: Record<string, string[]> = {
   'LABELS.app': ['LABELS.app.kubernetes.io/name'],
   'LABELS.version': ['LABELS.app.kubernetes.io/version'],
 };
+
+/** What a field of a Struct says, as a configuration's dialect reads it. */
+function publishedAt(struct: Buffer, path: string, { fields }: Config): Uint8Array | undefined {
+  const ways = fields.dialect === 'istio' ? [...(PREFERRED[path] ?? []), path] : [path];
+  return ways.map((way) => textAt(struct, Buffer.from(way))).find((found) => found);
+}
+
+/** Bytes as a header that every language reads as the query of a URL. */
+function encoded(bytes: Uint8Array): string {
+  const letters = Array.from(bytes, (byte) => String.fromCharCode(byte));
+  return letters
+    .map((letter) =>
+      /[\w.~/:-]/.test(letter) ? letter : `%${Buffer.from(letter, 'latin1').toString('hex').toUpperCase()}`,
+    )
+    .join('');
+}
 
 export const plainOf = ({ fields }: Config) => (fields.publish_fields ?? []) as string[];
 

@@ -185,7 +185,8 @@ function generate(random: Random, unresolved: Schema, rarity: number, name: stri
   if (types.includes('string')) {
     if (name === 'metadata_fields')
       return random.pick(['NAME', 'LABELS', 'LABELS.app', 'LIST', 'LABELS.x', 'a.b', '.']);
-    if (name === 'publish_fields') return random.pick(rarity < 20 && random.oneIn(9) ? BAD_PATHS : PATHS);
+    if (name === 'publish_fields' || name === 'fields')
+      return random.pick(rarity < 20 && random.oneIn(9) ? BAD_PATHS : PATHS);
     if (!schema.pattern)
       return random.oneIn(3) ? 'istio.io/metadata' : random.text() || (name === 'metadata_key' ? '' : 'x');
     return random.pick(rarity < 20 && random.oneIn(4) ? [...BAD_NAMES, ...BAD_NAMES_TOO] : NAMES);

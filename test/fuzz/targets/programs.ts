@@ -73,6 +73,7 @@ const METADATA_NAMES = [
   'x-envoy-peer-metadata',
 ];
 const ID_NAMES = ['x-istio-peer-id', 'x-istio-peer-id', 'x-istio-peer-id', 'x-b'];
+const OTHER_NAMES = [':path', 'x-other', 'x-istio', 'x-client-workload', 'x-told'];
 const IDS = [1, 2, 3, 32766, 32767, 32768, 32769, 65535, 65536, 2147483648, 4294901760];
 const LISTED = [{ istio_headers: {} }];
 const ENDPOINTS = [
@@ -111,6 +112,12 @@ const SETTINGS = [
   '{"downstream_discovery":[{"baggage":{}},{"istio_headers":{}}],"downstream_propagation":[{"istio_headers":{}}]}',
   '{"upstream_discovery":[{"istio_headers":{}},{"endpoint_metadata":{}}],"upstream_propagation":[{"istio_headers":{}}]}',
   '{"upstream_discovery":[{"endpoint_metadata":{}}],"downstream_propagation":[{"istio_headers":{}}]}',
+  '{"tell_application":{"fields":["NAME","LABELS.app","a","a.b"]}}',
+  '{"tell_application":{"header":"x-told","fields":["a","NAME","a","&"]},"headers":{"id":"x-b"}}',
+  '{"tell_application":{"fields":["a","NAME"],"only_verified":false},"verify_peer":{"mode":"enforce"}}',
+  '{"tell_application":{"fields":["a","NAME"],"only_verified":false},"verify_peer":{"mode":"require"}}',
+  '{"tell_application":{},"dialect":"istio","downstream_discovery":[{"baggage":{}},{"istio_headers":{}}]}',
+  '{"tell_application":{"header":"x-told"},"upstream_discovery":[{"istio_headers":{}}]}',
   '{"downstream_discovery":[{"baggage":{}}],"upstream_propagation":[{"istio_headers":{}},{"baggage":{}}]}',
 ];
 
@@ -245,7 +252,7 @@ function anyHeaders(random: Random): HeaderPair[] {
   const copies = () => (random.oneIn(6) ? random.below(5) : random.oneIn(4) ? 0 : 1);
   for (let i = copies(); i > 0; i--) headers.push([random.pick(METADATA_NAMES), anyMetadata(random)]);
   for (let i = copies(); i > 0; i--) headers.push([random.pick(ID_NAMES), anyId(random)]);
-  for (let i = random.below(3); i > 0; i--) headers.push([random.pick([':path', 'x-other', 'x-istio']), anyId(random)]);
+  for (let i = random.below(3); i > 0; i--) headers.push([random.pick(OTHER_NAMES), anyId(random)]);
   for (let i = random.below(3); i > 0 && random.oneIn(2); i--) headers.push(['baggage', anyBaggage(random)]);
   if (random.oneIn(12)) headers.push(['x-envoy-original-url', 'http://test/from']);
   // More than are fetched at once.

@@ -151,7 +151,7 @@ function node(random: Random): Uint8Array {
 
 /** A Struct of which several ways lead to one field, as the paths of configurations name it. */
 export function dotted(random: Random): Uint8Array {
-  const text = () => random.pick(['', '', 'x', 'value', 'value']);
+  const text = () => random.pick(['', '', 'x', 'value', 'value', 'ä=%{']);
   const leaf = () => random.pick<object>([{ stringValue: text() }, { stringValue: text() }, { numberValue: 1 }]);
   const inner = (keys: string[], depth: number): object => {
     const chosen = keys.filter(() => random.oneIn(2));
