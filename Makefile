@@ -22,12 +22,12 @@ help: ## Lists the targets, with the variables that each takes
 	  /^## [A-Z]/ { sub(/^## /, ""); printf "\n%s\n", $$0 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: packages envoy $(BUILT) $(PAGE) ## A mesh of real Envoys, and a map of who calls whom
-##   KEEP=1           leaves them running until Ctrl-C
+demo: packages envoy $(BUILT) $(PAGE) ## A mesh of real Envoys, and a live map of who calls whom
+##   KEEP=1           leaves them running until Ctrl-C, which is usual at a terminal; KEEP=0 does not
 ##   PAIR=1           two Envoys only, and what each of them has learned, field by field
 ##   SECONDS=n        how long requests are sent through the mesh
 ifeq ($(filter-out 0,$(PAIR)),)
-	@$(BIN)/tsx tools/demo.ts $(call switch,keep,KEEP) $(call flag,seconds,SECONDS)
+	@$(BIN)/tsx tools/demo.ts $(call flag,keep,KEEP) $(call flag,seconds,SECONDS)
 else
 	@$(BIN)/tsx tools/demo/pair.ts $(call switch,keep,KEEP)
 endif
@@ -46,6 +46,12 @@ test-istio: system-test-istio packages envoy image .cache/go/crane istio-program
 	@echo "==> tests on Istio"
 	@ISTIO=1 $(BIN)/vitest run $(TESTS)
 
+.PHONY: test-envoy-gateway
+test-envoy-gateway: system-test-envoy-gateway packages envoys image .cache/go/crane envoy-gateway-programs ## The resources for Envoy Gateway, on Envoy Gateway itself; root
+##   TESTS=path       only these
+	@echo "==> tests on Envoy Gateway"
+	@ENVOY_GATEWAY=1 $(BIN)/vitest run $(TESTS)
+
 .PHONY: soak
 soak: packages envoy $(BUILT) ## A million requests, hostile ones too, and what memory does
 ##   REQUESTS=n       how many requests
@@ -59,7 +65,7 @@ soak: packages envoy $(BUILT) ## A million requests, hostile ones too, and what 
 fuzz: packages $(BUILT) build/codecs.wasm ## Two million hostile inputs
 ##   INPUTS=n         how many inputs
 ##   SEED=n           other inputs
-##   TARGET=name      only base64, struct, config, streams or discovery
+##   TARGET=name      only base64, struct, config, streams, discovery or prefaces
 ##   HEX=digits       one input of that target
 ##   KEEP=1           writes the corpus anew
 ##   NO_COVERAGE=1    does not count which branches the inputs reach
@@ -92,6 +98,10 @@ build: packages $(BUILT) ## The module: build/metadata_exchange.wasm
 
 .PHONY: page
 page: packages $(PAGE) ## The page of `metadata-exchange serve`: build/page
+
+.PHONY: screenshot
+screenshot: system-screenshot packages envoy $(BUILT) $(PAGE) ## The picture of the live map in README: docs/map.png
+	@$(BIN)/tsx tools/screenshot.ts
 
 .PHONY: size
 size: packages $(MODULE) ## How many bytes each room of the module takes beside its budget, and how much memory a VM has
@@ -174,7 +184,9 @@ envoys: ## Every Envoy that the tests run, unless ENVOY names another
 
 # What targets need of the system. One line says what will be installed, before anything else is done.
 SYSTEM_test         := docker compose ip iptables setpriv curl openssl prometheus postgres redis chromium
+SYSTEM_screenshot   := chromium pngquant
 SYSTEM_test-istio   := go openssl prometheus
+SYSTEM_test-envoy-gateway := go ip curl
 SYSTEM_bench        := h2load -- rust go
 SYSTEM_mesh         := openssl ip iptables setpriv
 SYSTEM_certificates := openssl
@@ -192,6 +204,13 @@ istio-programs:
 	  rm -rf .cache/istio/dashboards && mkdir -p .cache/istio/dashboards && \
 	  install -m 644 $$istio/tools/packaging/common/envoy_bootstrap.json .cache/istio/ && \
 	  install -m 644 $$istio/manifests/addons/dashboards/*dashboard*.json .cache/istio/dashboards/
+
+.PHONY: envoy-gateway-programs
+envoy-gateway-programs:
+	@echo "==> Envoy Gateway: building what the tests run (some five minutes the first time)"
+	@mkdir -p .cache/envoy-gateway
+	@go=$$(tools/install-go.sh) && cd test/envoy-gateway/go && \
+	  CGO_ENABLED=0 $$go build -ldflags=-s -o ../../../.cache/envoy-gateway/ tool
 
 .cache/go/crane .cache/go/actionlint: tools/go/go.mod tools/go/go.sum
 	@echo "==> Go tools: building $(@F)"

@@ -28,6 +28,7 @@ const MOST_STREAMS: u32 = 131072;
 const STREAM_LISTS: u32 = 16384;
 const streams = changetype<Pool>(memory.data(32, 4));
 streams.open(<u32>offsetof<Stream>(), MOST_STREAMS, memory.data(65536, 4), STREAM_LISTS);
+streams.fill();
 
 /** The most connections, each of which takes CONNECTION_SIZE bytes. */
 const MOST_CONNECTIONS: u32 = 65536;

@@ -4,8 +4,10 @@ import { stripVTControlCharacters } from 'node:util';
 import { type CommandDef, defineCommand, renderUsage, runCommand } from 'citty';
 import { check } from './commands/check.ts';
 import { MISUSED, print, UsageError, warn } from './commands/common.ts';
+import { doctor } from './commands/doctor.ts';
 import { decode, encode } from './commands/header.ts';
 import { map } from './commands/map.ts';
+import { node } from './commands/node.ts';
 import { serve } from './commands/serve.ts';
 import { visible } from './visible.ts';
 
@@ -14,9 +16,10 @@ import { visible } from './visible.ts';
 const NAME = 'metadata-exchange';
 
 // biome-ignore lint/suspicious/noExplicitAny: each command has its own arguments
-const COMMANDS: Record<string, CommandDef<any>> = { map, serve, decode, encode, check };
+const COMMANDS: Record<string, CommandDef<any>> = { doctor, map, serve, decode, encode, check, node };
 
 const EXAMPLES: Record<string, string[]> = {
+  doctor: ['doctor 127.0.0.1:15000 127.0.0.1:15010', 'doctor envoy.yaml', 'doctor --json - <config_dump.json'],
   map: [
     'map 127.0.0.1:15000 127.0.0.1:15010',
     'map --prometheus http://127.0.0.1:9090 --seconds 300',
@@ -26,9 +29,11 @@ const EXAMPLES: Record<string, string[]> = {
   decode: ['decode ChEKBE5BTUUSCRoHcmV2aWV3cw', 'decode - <header.txt'],
   encode: [`encode '{"NAME": "reviews"}'`, 'encode - <metadata.json'],
   check: ['check plugin.json', 'check envoy.yaml'],
+  node: ['node --labels=app=reviews,version=v1', 'node --variables=cluster.env --json'],
 };
 
 const NOTES: Record<string, string> = {
+  doctor: 'Exit code: 0 if nothing is wrong, notes aside; 1 if something is, or somebody did not answer.',
   map: [
     'A request failed if its code is 500 to 599, or 0: no answer; or by its gRPC status. Where both sides tell of',
     'the same requests the client’s numbers are shown. Exit code: 0; 1 if somebody did not answer.',
@@ -37,6 +42,7 @@ const NOTES: Record<string, string> = {
   decode: 'Exit code: 0; 1 if the module would refuse the header.',
   encode: 'Needs the built module: make build. Exit code: 0.',
   check: 'Needs the built module: make build. Exit code: 0 if it is taken, 1 if it is refused.',
+  node: 'Needs the built module: make build. Exit code: 0; 1 if peers would not be told all of it.',
 };
 
 const root = defineCommand({

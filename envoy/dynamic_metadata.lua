@@ -215,6 +215,8 @@ end
 
 local function publish(handle, namespace)
   local info = handle:streamInfo()
+  -- Envoy Gateway tries a script on a stand-in that has no filter state, before a proxy gets it.
+  if not info.filterState then return end
   local text = info:filterState():get(FILTER_STATE[namespace])
   if type(text) ~= "string" then return end
   local peer = decoded(text)

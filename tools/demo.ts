@@ -5,25 +5,38 @@ import { isDeepStrictEqual } from 'node:util';
 import { mapOf, type ServiceMap } from '../cli/map/edges.ts';
 import { increase, type Sample } from '../cli/map/samples.ts';
 import { table } from '../cli/map/table.ts';
-import { number, readFlags, toggle } from '../testkit/flags.ts';
+import { number, readFlags, text } from '../testkit/flags.ts';
 import { memoryOf } from '../testkit/process_memory.ts';
 import { columns } from '../testkit/tables.ts';
 import { expectedEdges, nodeOf, REPORT, WORKLOADS } from './demo/bookinfo.ts';
 import { checksOf } from './demo/checks.ts';
+import { LiveMap } from './demo/live_map.ts';
 import { Mesh } from './demo/mesh.ts';
-import { bad, bold, type Check, dim, failed, good, indented, print, showChecks, step } from './demo/screen.ts';
+import {
+  bad,
+  bold,
+  type Check,
+  dim,
+  endQuietly,
+  failed,
+  good,
+  indented,
+  print,
+  showChecks,
+  step,
+} from './demo/screen.ts';
 import { PAGES_PER_SECOND, sendFirst, sendRequests, type Traffic } from './demo/traffic.ts';
 
 /**
- * `make demo`: Bookinfo as a mesh of stock Envoys, and a map of who calls whom, made of what they counted. The map and
- * the metadata that are shown are read back from the running Envoys, and are compared with what they must be: if
+ * `make demo`: Bookinfo as a mesh of stock Envoys, and a map of who calls whom, made of what they counted: as a page
+ * that stays up to date, and as a table. The map and the metadata that are shown are read back from the running Envoys, and are compared with what they must be: if
  * anything is missing the demo says so and fails.
  */
 const { flags } = readFlags({
   call: 'tsx tools/demo.ts',
   about: 'Bookinfo as a mesh of stock Envoys, and a map of who calls whom.',
   flags: {
-    keep: toggle('leaves the mesh running, with traffic, until Ctrl-C'),
+    keep: text('1 leaves it running, with traffic, until Ctrl-C; 0 does not. At a terminal it is 1', ['0', '1']),
     seconds: number(8, 'how long requests are sent'),
   },
 });
@@ -34,9 +47,11 @@ const VISITOR = 'jason';
 /** How long counters may take until they agree: Envoy brings durations together once a second. */
 const MOST_SECONDS_TO_AGREE = 5;
 
+const isKept = flags.keep === undefined ? process.stdout.isTTY : flags.keep === '1';
 const startedAt = performance.now();
 const interrupted = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => interrupted.abort());
+endQuietly(() => interrupted.abort());
 
 /** What all sidecars have counted so far, and what is wrong with it. */
 interface Counted {
@@ -93,11 +108,13 @@ function memory(mesh: Mesh): number {
 }
 
 /** Leaves the mesh running, with traffic. */
-async function keep(mesh: Mesh): Promise<void> {
+async function keep(mesh: Mesh, page: LiveMap): Promise<void> {
   const port = await mesh.sidecar('bookinfo-gateway').port('outbound');
   const addresses = [...mesh.sidecars].map(([name, sidecar]) => [name, sidecar.adminAddress().trim()]);
   print(
     bold('Left running, with traffic, until you press Ctrl-C. To try:'),
+    '    # who calls whom, live: open it in a browser',
+    `    ${bold(page.url)}`,
     '    # the map of the next seconds',
     `    npx metadata-exchange map ${addresses.map(([, address]) => address).join(' ')}`,
     '    # a page, through the gateway',
@@ -109,7 +126,8 @@ async function keep(mesh: Mesh): Promise<void> {
   await sendRequests(mesh, interrupted.signal);
 }
 
-async function demo(mesh: Mesh): Promise<void> {
+async function demo(mesh: Mesh, page: LiveMap): Promise<void> {
+  step(`the live map is at ${page.url}`);
   await sendFirst(mesh, VISITOR);
   step(`sending requests for ${flags.seconds} s: ${PAGES_PER_SECOND} pages a second, from outside through the gateway`);
   const { map, traffic, checks } = await measured(mesh);
@@ -134,15 +152,16 @@ async function demo(mesh: Mesh): Promise<void> {
   const seconds = Math.round((performance.now() - startedAt) / 1000);
   const size = `${mesh.sidecars.size} Envoys and the applications have ${memory(mesh)} MB in memory.`;
   print(`${good('Done')} in ${seconds} s. ${size}`, '');
-  if (flags.keep) await keep(mesh);
+  if (isKept) await keep(mesh, page);
   else print(dim('`make demo KEEP=1` leaves it running, `make demo PAIR=1` shows one exchange with its headers.'));
 }
 
 async function main(): Promise<void> {
   step(`starting Bookinfo: ${WORKLOADS.length + 1} stock Envoys, each beside a small application`);
   await using mesh = await Mesh.start();
+  await using page = await LiveMap.start([...mesh.sidecars.values()].map((each) => each.adminAddress()));
   // Ctrl-C ends it at any time.
-  if (!interrupted.signal.aborted) await Promise.race([demo(mesh), once(interrupted.signal, 'abort')]);
+  if (!interrupted.signal.aborted) await Promise.race([demo(mesh, page), once(interrupted.signal, 'abort')]);
 }
 
 await main().catch((error) => {

@@ -18,17 +18,17 @@ import { readModule } from '../testkit/wasm.ts';
 
 /** The budget of each room in bytes. A feature that needs more says so here, and why in CHANGELOG.md. */
 export const BUDGETS: Record<string, number> = {
-  'streams and http': 5_500,
+  'streams, http, tcp': 8_000,
   traffic: 3_500,
   peers: 5_000,
-  own: 6_000,
+  own: 6_500,
   config: 8_000,
   discovery: 6_000,
   metrics: 500,
-  wire: 15_500,
+  wire: 16_500,
   host: 1_500,
   memory: 5_000,
-  'texts, tables, the rest': 20_500,
+  'texts, tables, the rest': 22_000,
 };
 
 export interface Part {
@@ -48,7 +48,7 @@ export function sizes(): Part[] {
     for (const { name, codeAt, end } of readModule(readFileSync(outFile)).functions) {
       const room = /^assembly\/(\w+)\//.exec(name)?.[1];
       // What is called from outside, and the module's start, have no name of this form.
-      if (room) found[room in found ? room : 'streams and http'] += end - codeAt;
+      if (room) found[room in found ? room : 'streams, http, tcp'] += end - codeAt;
     }
   } finally {
     rmSync(folder, { recursive: true });

@@ -64,6 +64,11 @@ export class Pool {
     this.empty = 0;
   }
 
+  /** Makes the first chunk now, so that there are records even if others take all memory before the first is needed. */
+  fill(): void {
+    if (!this.chunks) this.growByChunk();
+  }
+
   private head(id: u32): usize {
     return this.heads + ((id & this.mask) << 2);
   }

@@ -115,13 +115,14 @@ function noNode(): Identity | null {
 }
 
 /** `there is no memory for the own metadata (2000000 bytes): only the id is sent` */
-function warnOfMemory(what: Ascii, size: u32): void {
+function warnOfMemory(what: Ascii, size: u32, then: Ascii = 'only the id is sent'): void {
   const line = log.line();
   line.add('there is no memory for ');
   line.add(what);
   line.add(' (');
   line.addNumber(size);
-  line.add(' bytes): only the id is sent');
+  line.add(' bytes): ');
+  line.add(then);
   log.warn();
   count(OWN_FIELDS_LEFT_OUT);
 }
@@ -247,6 +248,7 @@ function keepMetadata(config: Config, identity: Identity, owner: usize): void {
   const at = allocateFor(owner, size);
   if (!at) {
     warnOfMemory('the own metadata', size);
+    ownBytes.set(0, 0);
     return;
   }
   encode(ownBytes, at);
@@ -267,13 +269,15 @@ function warnOfNothing(config: Config): void {
   log.warn();
 }
 
+const UNTOLD: Ascii = 'connections are not told who this is';
+
 /** What was just made into the metadata header, and the id, as a preface. */
 function keepPreface(config: Config, identity: Identity, owner: usize): void {
   if (ownBytes.size == 0 && identity.id.size == 0) return;
   const room = roomForPreface(ownBytes, identity.id);
   const at = allocateFor(owner, room);
   if (!at) {
-    warnOfMemory('the own preface', room);
+    warnOfMemory('the own preface', room, UNTOLD);
     return;
   }
   writePreface(ownBytes, identity.id, at, room, identity.preface);
@@ -281,7 +285,8 @@ function keepPreface(config: Config, identity: Identity, owner: usize): void {
   const line = log.line();
   line.add('the own preface takes ');
   line.addNumber(identity.preface.size);
-  line.add(' bytes, which is more than max_header_size: connections are not told who this is');
+  line.add(' bytes, which is more than max_header_size: ');
+  line.add(UNTOLD);
   log.warn();
   identity.preface.set(0, 0);
 }

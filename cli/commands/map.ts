@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { defineCommand } from 'citty';
+import { isAddress } from '../ask.ts';
 import { mermaid } from '../map/drawing.ts';
 import { REQUESTS } from '../map/edges.ts';
-import { type Answer, fromEnvoys, fromPrometheus, isAddress } from '../map/sources.ts';
+import { type Answer, fromEnvoys, fromPrometheus } from '../map/sources.ts';
 import { table } from '../map/table.ts';
 import { visible, visibleJson } from '../visible.ts';
 import { DONE, paint, print, REFUSED, readInput, UsageError, warn } from './common.ts';

@@ -18,16 +18,34 @@ const LABEL = /([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"((?:[^"\\]|\\.)*)"[ \t]*/y;
 const SPACE = /[ \t]*/y;
 const VALUE = /^[ \t]+(\S+)(?:[ \t]+-?\d+)?[ \t\r]*$/;
 
-/** The samples of a page whose names begin so; all other lines are not looked at. Throws if one of these is broken. */
-export function samplesOf(page: string, prefix: string): Sample[] {
+/** Series by how they are written. Whoever reads one page after the other keeps it: most series are the same again. */
+export type Series = Map<string, Pick<Sample, 'name' | 'labels'>>;
+
+/**
+ * The samples of a page whose names begin so; all other lines are not looked at. Throws if one of these is broken.
+ * `known` has the series of the page before, and afterwards those of this one.
+ */
+export function samplesOf(page: string, prefix: string, known: Series = new Map()): Sample[] {
   const samples: Sample[] = [];
+  const series: Series = new Map();
   for (const [i, line] of page.split('\n').entries()) {
     if (!line.startsWith(prefix)) continue;
-    const sample = sampleOf(line);
+    // What comes behind the labels has no brackets.
+    const end = line.lastIndexOf('}') + 1;
+    const sample = knownSample(known.get(line.slice(0, end)), line.slice(end)) ?? sampleOf(line);
     if (!sample) throw new Error(`line ${i + 1} is not a sample of Prometheus' text format`);
     samples.push(sample);
+    series.set(line.slice(0, end), sample);
   }
+  known.clear();
+  for (const [line, { name, labels }] of series) if (line !== '') known.set(line, { name, labels });
   return samples;
+}
+
+/** A sample of a series that was read before. */
+function knownSample(series: Pick<Sample, 'name' | 'labels'> | undefined, rest: string): Sample | undefined {
+  const value = series && VALUE.exec(rest)?.[1];
+  return series && value !== undefined ? { ...series, value: numberOf(value) } : undefined;
 }
 
 function sampleOf(line: string): Sample | undefined {
@@ -63,9 +81,13 @@ export function numberOf(text: string): number {
   return Number(text.replace(/^([+-]?)inf$/i, '$1Infinity'));
 }
 
+const written = new WeakMap<Sample['labels'], string>();
+
 /** What a series is known by. */
 function keyOf({ name, labels }: Sample): string {
-  return JSON.stringify([name, ...Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1))]);
+  const known = written.get(labels) ?? JSON.stringify(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)));
+  written.set(labels, known);
+  return name + known;
 }
 
 /**

@@ -1,24 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ask, failure, urlOf } from '../ask.ts';
 import { DURATION, LABELS, mapOf, REQUESTS, SERIES, type ServiceMap, TCP } from './edges.ts';
-import { increase, numberOf, type Sample, samplesOf } from './samples.ts';
+import { increase, numberOf, type Sample, type Series, samplesOf } from './samples.ts';
 
 /** Where maps come from: the pages of Envoys, and Prometheus servers. */
-
-/** How long anybody may take to answer, unless told. */
-const MOST_MILLISECONDS = 10_000;
 
 /** A map, and what its reader should know about how it was made: one line each. */
 export interface Answer {
   map: ServiceMap;
   problems: string[];
 }
-
-/** `host:port`, or something that begins with http:// or https://. */
-export const urlOf = (address: string) => (/^https?:\/\//.test(address) ? address : `http://${address}`);
-
-/** Whether somebody can be asked at an address. */
-export const isAddress = (address: string) => URL.canParse(urlOf(address));
 
 /** The page of an Envoy: `host:port`, `http://host:port`, or a page's whole address. */
 function pageOf(address: string): URL {
@@ -30,36 +22,18 @@ function pageOf(address: string): URL {
   return url;
 }
 
-/** Why somebody could not tell, in a few words. */
-export function reasonOf(error: unknown): string {
-  const { message, cause, name } = error as Error & { cause?: Error & { code?: string } };
-  return name === 'TimeoutError' ? 'no answer' : cause?.code || cause?.message || message;
-}
-
-/** What an address could not tell, in one line. */
-const failure = (address: string, error: unknown) => `${address}: ${reasonOf(error)}`;
-
-/** A page's text; throws if there is none. */
-export async function ask(url: URL, options: { body?: URLSearchParams; milliseconds?: number } = {}): Promise<string> {
-  const { body, milliseconds = MOST_MILLISECONDS } = options;
-  const method = body ? 'POST' : 'GET';
-  const response = await fetch(url, { method, body, signal: AbortSignal.timeout(milliseconds) });
-  const text = await response.text();
-  if (!response.ok) throw new Error(`answered ${response.status}: ${text.slice(0, 200).trim()}`);
-  return text;
-}
-
 /** A series whose labels stand in its name: Envoy has not taken them out. */
 const UNTAGGED = new RegExp(`^\\w*reporter\\w+(?:${REQUESTS}|${TCP.opened})\\b`, 'm');
 
-/** What an Envoy has counted so far, and what is wrong with it, if anything is. */
+/** What an Envoy has counted so far, and what is wrong with it, if anything is. `known`: see `samplesOf`. */
 export async function countedBy(
   address: string,
   milliseconds?: number,
+  known?: Series,
 ): Promise<{ samples: Sample[]; problem: string | undefined }> {
   const page = await ask(pageOf(address), { milliseconds });
   const missing = 'labels stand in the metrics’ names: its bootstrap needs Istio’s stats_tags';
-  return { samples: samplesOf(page, 'istio_'), problem: UNTAGGED.test(page) ? missing : undefined };
+  return { samples: samplesOf(page, 'istio_', known), problem: UNTAGGED.test(page) ? missing : undefined };
 }
 
 /** Asks Envoys twice, with some seconds between, or once for all since they started. */

@@ -21,8 +21,12 @@ export interface Found {
   node?: Json;
 }
 
-const WASM = /\/envoy\.extensions\.filters\.(http|network)\.wasm\.v3\.Wasm$/;
+/** The types of Envoy's Wasm filters. */
+export const WASM = /\/envoy\.extensions\.filters\.(http|network)\.wasm\.v3\.Wasm$/;
 const OURS = /metadata[-_]exchange/;
+
+/** Whether something is ours, by any of the names that a configuration gives it. */
+export const isOurs = (...names: unknown[]) => OURS.test(JSON.stringify(names));
 
 /** All plugin configurations of a file. Throws if it is YAML that nobody can read. */
 export function configurationsIn(source: string): Found[] {
@@ -59,17 +63,15 @@ export function* filtersIn(json: Json, path: (string | number)[] = []): Generato
   if (json.kind === 'WasmPlugin') {
     const { metadata, spec = {} } = json;
     const text = spec.pluginConfig === undefined ? '' : JSON.stringify(spec.pluginConfig);
-    const isOurs = OURS.test([spec.pluginName, spec.url].join(' '));
     const what = `WasmPlugin ${metadata?.name ?? ''}`;
-    yield { path: [...path, 'spec', 'pluginConfig'], isOurs, what, ...asText(text) };
+    yield { path: [...path, 'spec', 'pluginConfig'], isOurs: isOurs(spec.pluginName, spec.url), what, ...asText(text) };
   } else if (WASM.test(json['@type'])) {
     const { config = {} } = json;
     const { configuration, name, root_id, rootId, vm_config, vmConfig } = config;
-    const isOurs = OURS.test(JSON.stringify([name, root_id, rootId, vm_config ?? vmConfig]));
     const { form, ...content } = contentOf(configuration);
     yield {
       path: [...path, 'config', 'configuration'],
-      isOurs,
+      isOurs: isOurs(name, root_id, rootId, vm_config ?? vmConfig),
       what: `Envoy's filter ${name ?? ''}, ${form}`,
       ...content,
     };
@@ -89,7 +91,7 @@ function configurationsOf(document: Document, lines: LineCounter): Candidate[] {
 }
 
 /** What Envoy hands the module of a `configuration`, which is a google.protobuf.Any. */
-function contentOf(any: Json): { form: string; bytes: Buffer; text?: string } {
+export function contentOf(any: Json): { form: string; bytes: Buffer; text?: string } {
   if (any === undefined || any === null) return { form: 'without a configuration', ...asText('') };
   const type = String(any['@type']).replace(/^.*[./]/, '');
   if (type === 'StringValue') return { form: 'as StringValue', ...asText(String(any.value ?? '')) };

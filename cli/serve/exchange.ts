@@ -12,8 +12,8 @@ import { edgeId, nodeId } from './names.ts';
 /** The counters that this goes by. */
 export const COUNTED: string[] = [REQUESTS, TCP.opened, TCP.received, TCP.sent];
 
-/** How long a known peer is not heard of, at least, before it counts as lost. */
-const QUIET_MILLISECONDS = 2_000;
+/** How long a known peer is not heard of, at least, before it counts as lost: two rounds of asking. */
+const QUIET_MILLISECONDS = 1_800;
 /** How many requests the other side, or an unknown peer, must have had meanwhile: some are always under way. */
 const LEAST_MEANWHILE = 3;
 /** How old what was seen may be. */

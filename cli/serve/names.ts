@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type Edge, type Peer, peerOf, versionOf } from '../map/edges.ts';
 import type { Sample } from '../map/samples.ts';
+import type { Told } from './snapshot.ts';
 
 /** What nodes and edges are known by. */
 
@@ -22,6 +23,18 @@ export function ownPeer(samples: Sample[]): Peer | undefined {
     if (side !== 'source' && side !== 'destination') continue;
     const peer = peerOf(labels, side);
     if (peer.kind === 'workload') return { ...peer, version: versionOf(labels, side) };
+  }
+  return undefined;
+}
+
+/** The workload that a proxy says that it stands for. */
+export function peerOfTold({ sayings }: Told): Peer | undefined {
+  for (const { fields } of sayings) {
+    const field = (...path: string[]) => fields.find(([keys]) => keys.join('\0') === path.join('\0'))?.[1];
+    const name = field('WORKLOAD_NAME');
+    if (!name) continue;
+    const [version, revision] = ['version', 'service.istio.io/canonical-revision'].map((key) => field('LABELS', key));
+    return { kind: 'workload', name, namespace: field('NAMESPACE') ?? 'unknown', version: version ?? revision ?? '' };
   }
   return undefined;
 }

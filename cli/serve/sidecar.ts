@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-import { increase, type Sample } from '../map/samples.ts';
-import { countedBy, reasonOf } from '../map/sources.ts';
+import { reasonOf } from '../ask.ts';
+import { increase, type Sample, type Series } from '../map/samples.ts';
+import { countedBy } from '../map/sources.ts';
 import type { Told } from './snapshot.ts';
 
 /** One Envoy that is watched: what it counted in the last seconds, and whether it answers. */
@@ -16,6 +17,7 @@ interface Page {
 export class Sidecar {
   /** Its newest page comes last. */
   private pages: Page[] = [];
+  private readonly known: Series = new Map();
   /** Since when it does not answer, and why; undefined while it does. */
   silent: { since: number; reason: string } | undefined;
   /** What is wrong with what it answers. */
@@ -28,7 +30,7 @@ export class Sidecar {
   /** Asks it once; pages older than these seconds are forgotten. */
   async ask(seconds: number): Promise<void> {
     try {
-      const { samples, problem } = await countedBy(this.address, MOST_MILLISECONDS);
+      const { samples, problem } = await countedBy(this.address, MOST_MILLISECONDS, this.known);
       const at = Date.now();
       this.problem = problem;
       // What it counted while it was silent is not of the last seconds.
@@ -55,7 +57,9 @@ export class Sidecar {
   /** How much its counters grew in so many seconds, as if it had been asked exactly then; nothing while it is silent. */
   grown(seconds: number): Sample[] {
     const [first, last] = [this.pages[0], this.pages.at(-1)];
-    if (this.silent || !last || first === last) return [];
+    if (this.silent || !last) return [];
+    // What it counted before it was asked is not known; which edges there are is.
+    if (first === last) return last.samples.map((sample) => ({ ...sample, value: 0 }));
     const scale = (seconds * 1000) / (last.at - first.at);
     return increase(first.samples, last.samples).map((sample) => ({ ...sample, value: sample.value * scale }));
   }

@@ -5,10 +5,10 @@ import type { Connections } from '../map/edges.ts';
 
 /**
  * How it stands with a workload's sidecars: `exchanging`: all answer. `silent`: one of them does not answer. `lost`: it
- * answers, but the exchange with somebody has ended. `unwatched`: none of the addresses is of this workload. `unknown`:
- * nobody said who it is.
+ * answers, but the exchange with somebody has ended. `counting`: Prometheus has its numbers, and nobody has asked it.
+ * `unwatched`: nobody knows of a sidecar. `unknown`: nobody said who it is.
  */
-export type State = 'exchanging' | 'silent' | 'lost' | 'unwatched' | 'unknown';
+export type State = 'exchanging' | 'silent' | 'lost' | 'counting' | 'unwatched' | 'unknown';
 
 export interface NodeView {
   /** The same as long as the page lives. */

@@ -4,9 +4,9 @@ import { node } from '../../testkit/host/node.ts';
 import type { HeaderPair } from '../../testkit/host/stream.ts';
 import { ID, METADATA } from '../../testkit/http.ts';
 import { struct } from '../../testkit/struct.ts';
+import { ask, urlOf } from '../ask.ts';
 import { bytesOfHeader } from '../header/base64.ts';
 import { readStruct } from '../header/struct.ts';
-import { ask, urlOf } from '../map/sources.ts';
 import { type Filter, filtersIn } from '../plugin/find.ts';
 import type { Saying, Told } from './snapshot.ts';
 

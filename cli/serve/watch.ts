@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import { setTimeout as sleep } from 'node:timers/promises';
+import { reasonOf } from '../ask.ts';
 import { type Edge, mapOf, type Peer, peerOf, VERSIONS } from '../map/edges.ts';
 import type { Sample } from '../map/samples.ts';
-import { countedByPrometheus, reasonOf } from '../map/sources.ts';
+import { countedByPrometheus } from '../map/sources.ts';
 import { COUNTED, Exchange } from './exchange.ts';
 import { History } from './history.ts';
-import { edgeId, nodeId, ownPeer } from './names.ts';
+import { edgeId, nodeId, ownPeer, peerOfTold } from './names.ts';
 import { Sidecar } from './sidecar.ts';
 import type { EdgeView, NodeDetails, NodeView, Numbers, Snapshot, Told } from './snapshot.ts';
 import { toldBy } from './told.ts';
@@ -27,6 +28,7 @@ const MOST_LABELS = 40;
 /** How many sidecars of one workload are asked what they say, and how old an answer may be. */
 const MOST_TOLD = 5;
 const TOLD_MILLISECONDS = 10_000;
+const MOST_LISTED = 5;
 
 /** What is counted, however it was asked. */
 interface Counted {
@@ -110,7 +112,7 @@ export class Watch {
 
   /** Who a sidecar stands for: the id of a node. */
   private nodeOf(sidecar: Sidecar): string | undefined {
-    const peer = ownPeer(sidecar.standing);
+    const peer = peerAt(sidecar);
     return peer && nodeId(peer, 'source');
   }
 
@@ -145,7 +147,7 @@ export class Watch {
     const used = new Set([...this.edges.values()].flatMap(({ source, destination }) => [source, destination]));
     for (const id of this.nodes.keys()) if (!used.has(id)) this.nodes.delete(id);
     for (const sidecar of this.sidecars) {
-      const peer = ownPeer(sidecar.standing);
+      const peer = peerAt(sidecar);
       if (peer) this.nodes.set(nodeId(peer, 'source'), peer);
     }
     this.leftOut = [...all.keys(), ...told].filter((id) => !this.edges.has(id)).length;
@@ -163,6 +165,7 @@ export class Watch {
       if (node.state === 'exchanging') node.state = 'lost';
       if (node.sidecars > 0 && !node.remarks.includes(remark)) node.remarks.push(remark);
     };
+    if (prometheus !== undefined) markCounting(byId, this.edges.values());
     for (const { observer, peer, since } of this.exchange.lost(at)) {
       const [who, whom] = [byId.get(observer), byId.get(peer)];
       // Who has no sidecar, or one that does not answer, cannot be asked: that is said there.
@@ -170,10 +173,12 @@ export class Watch {
       mark(observer, `Since ${timeOf(since)} it no longer learns that its peer is ${whom.name}.`);
       mark(peer, `Since ${timeOf(since)} ${who.name} no longer learns who it is.`);
     }
-    for (const { address, silent, problem } of watched.get(undefined) ?? []) {
+    const nameless = watched.get(undefined) ?? [];
+    for (const { address, silent } of nameless) {
       if (silent) problems.push(`${address} does not answer: ${silent.reason}`);
-      else if (!problem) problems.push(`${address} has not counted anything yet.`);
     }
+    const idle = nameless.filter(({ silent, problem }) => !silent && !problem).map(({ address }) => address);
+    if (idle.length > 0) problems.push(`Nothing is counted yet at ${listOf(idle)}.`);
     for (const { address, problem } of this.sidecars) if (problem) problems.push(`${address}: ${problem}`);
     return {
       ...{ at, seconds, nodes, edges: [...this.edges.values()], problems, leftOut: this.leftOut },
@@ -233,6 +238,27 @@ export class Watch {
       this.isAsking = false;
     });
   }
+}
+
+/** Who counts has a sidecar, though nobody has asked it. */
+function markCounting(nodes: Map<string, NodeView>, edges: Iterable<EdgeView>): void {
+  for (const edge of edges) {
+    for (const side of ['source', 'destination'] as const) {
+      const node = nodes.get(edge[side]);
+      if (node?.kind === 'workload' && edge.seenBy.includes(side)) node.state = 'counting';
+    }
+  }
+}
+
+/** Who a sidecar stands for: by what it counted, or else by what it says of itself. */
+function peerAt({ standing, told }: Sidecar): Peer | undefined {
+  return ownPeer(standing) ?? (told && peerOfTold(told));
+}
+
+/** Some of a long list. */
+function listOf(all: string[]): string {
+  const rest = all.length - MOST_LISTED;
+  return rest > 0 ? `${all.slice(0, MOST_LISTED).join(', ')} and ${rest} more` : all.join(', ');
 }
 
 const timeOf = (at: number) => new Date(at).toTimeString().slice(0, 8);

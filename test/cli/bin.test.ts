@@ -34,16 +34,20 @@ describe('help', () => {
   test.each([[['--help']], [['-h']], [['help']]])('%j lists the commands', async (args) => {
     const { code, stdout, stderr } = await metadataExchange(args);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    for (const name of ['map', 'decode', 'encode', 'check']) expect(stdout).toMatch(new RegExp(`^ +${name} +\\w`, 'm'));
+    for (const name of ['doctor', 'map', 'serve', 'decode', 'encode', 'check', 'node'])
+      expect(stdout).toMatch(new RegExp(`^ +${name} +\\w`, 'm'));
   });
 
-  test.each(['map', 'decode', 'encode', 'check'])('of %s has an example and the exit codes', async (name) => {
-    const { code, stdout } = await metadataExchange([name, '--help'], '', { FORCE_COLOR: '1', CI: '', TEST: '' });
-    expect(code).toBe(0);
-    expect(stdout).toContain(`\nEXAMPLES\n\n  metadata-exchange ${name} `);
-    expect(stdout).toContain('Exit code: 0');
-    expect(stdout, 'no colours in a pipe').not.toContain('\u001b');
-  });
+  test.each(['doctor', 'map', 'serve', 'decode', 'encode', 'check', 'node'])(
+    'of %s has an example and the exit codes',
+    async (name) => {
+      const { code, stdout } = await metadataExchange([name, '--help'], '', { FORCE_COLOR: '1', CI: '', TEST: '' });
+      expect(code).toBe(0);
+      expect(stdout).toContain(`\nEXAMPLES\n\n  metadata-exchange ${name} `);
+      expect(stdout).toContain('Exit code: 0');
+      expect(stdout, 'no colours in a pipe').not.toContain('\u001b');
+    },
+  );
 
   test('npx finds the bin in a checkout', () => {
     const { status, stdout } = spawnSync('npx', ['metadata-exchange', 'decode', HEADER], {
@@ -64,6 +68,10 @@ describe('whoever calls it in a wrong way reads why, on standard error, with the
     [['check', 'no-such-file.json'], 'no-such-file.json cannot be read'],
     [['encode', '{'], 'not JSON'],
     [['encode', '[]'], 'not a JSON object'],
+    [['doctor'], 'name an Envoy by its admin address'],
+    [['doctor', 'no-such-file.yaml'], 'no-such-file.yaml cannot be read'],
+    [['doctor', '--jsn', 'localhost:1'], 'there is no --jsn'],
+    [['doctor', 'http://['], 'http://[ is no address'],
     [['map'], 'name Envoys'],
     [['map', 'localhost:1', '--prometheus', 'localhost:2'], 'name Envoys'],
     [['map', 'localhost:1', '--json', '--mermaid'], 'not both'],
@@ -72,6 +80,8 @@ describe('whoever calls it in a wrong way reads why, on standard error, with the
     [['map', 'localhost:1', '--seconds'], '--seconds needs a value'],
     [['map', 'localhost:1', '--json=no'], '--json takes no value'],
     [['map', 'http://['], 'http://[ is no address'],
+    [['serve'], 'name Envoys'],
+    [['serve', 'localhost:1', '--port', 'x'], '--port must be a number'],
   ])('%j', async (args, why) => {
     const { code, stdout, stderr } = await metadataExchange(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });

@@ -54,6 +54,14 @@ describe('a page of Prometheus’ text format', () => {
     expect(sample.value).toBe(1);
   });
 
+  test('is read the same where the series of the page before are known, and those only', () => {
+    const pages = ['istio_x{a="}"} 1\nistio_y{b="c"} 2\nistio_z 3', 'istio_x{a="}"} 4\nistio_z 5', 'istio_y{b="c"} 6'];
+    const known = new Map();
+    for (const page of pages) expect(samplesOf(page, 'istio_', known)).toEqual(read(page));
+    expect([...known.keys()]).toEqual(['istio_y{b="c"}']);
+    expect(() => samplesOf('istio_y{b="c"} 6 7 8', 'istio_', known)).toThrow('line 1 is not a sample');
+  });
+
   test.each([
     'istio_x{a="b" 1',
     'istio_x{a="b}',

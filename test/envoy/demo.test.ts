@@ -52,7 +52,7 @@ function edgesIn(output: string): string[] {
 }
 
 test('the map has all edges, and goes on with the command line until it is told to end', async () => {
-  const demo = start(['--seconds=2', '--keep']);
+  const demo = start(['--seconds=2', '--keep=1']);
   try {
     await printed(demo, 'bookinfo-gateway   127.0.0.1:');
     expect(edgesIn(demo.output)).toEqual(EDGES);
@@ -63,6 +63,9 @@ test('the map has all edges, and goes on with the command line until it is told 
 
     const [, port] = /curl -s http:\/\/127\.0\.0\.1:(\d+)/.exec(demo.output) ?? [];
     expect(await send(Number(port), { path: '/productpage' })).toMatchObject({ status: 200 });
+    const [, map] = /the live map is at (http:\/\/127\.0\.0\.1:\d+\/)/.exec(demo.output) ?? [];
+    expect(demo.output.split(map)).toHaveLength(3);
+    expect(await (await fetch(map)).text()).toContain('<h1>Who calls whom</h1>');
     const [, addresses] = /npx metadata-exchange map (.*)/.exec(demo.output) ?? [];
     const { code, stdout } = await metadataExchange(['map', '--seconds=2', '--json', ...addresses.split(' ')]);
     expect(code).toBe(0);
@@ -74,6 +77,15 @@ test('the map has all edges, and goes on with the command line until it is told 
     demo.child.kill('SIGTERM');
   }
   expect(await demo.ended).toBe(0);
+});
+
+test('who reads it may stop early: it ends, quietly', async () => {
+  const demo = start(['--seconds=1']);
+  await printed(demo, '==> starting Bookinfo');
+  demo.child.stdout.destroy();
+  const before = demo.output;
+  expect(await demo.ended).toBe(0);
+  expect(demo.output).toBe(before);
 });
 
 test('with a module that exchanges something else it fails, and says what is missing', async () => {

@@ -75,7 +75,7 @@ async function attempt(tree: string, inputs: number): Promise<string | undefined
   } catch (error) {
     const { stderr, killed } = error as { stderr: string; killed: boolean };
     if (killed) return 'it does not end';
-    const [, target, message] = /^(base64|struct|config|streams|discovery): (.*)$/m.exec(stderr) ?? [];
+    const [, target, message] = /^(base64|struct|config|streams|discovery|prefaces): (.*)$/m.exec(stderr) ?? [];
     const count = /INPUTS=(\d+)/.exec(stderr)?.[1];
     if (!target || !count) throw new Error(`the fuzzer did not run:\n${stderr}`);
     return `${target}, input ${count}: ${message.slice(0, 70)}`;

@@ -10,12 +10,13 @@ const { inputs, seed, target, hex, keep, noCoverage } = readFlags({
   flags: {
     inputs: number(2_000_000, 'how many inputs'),
     seed: number(1, 'another number makes other inputs', 0),
-    target: text('only base64, struct, config, streams or discovery', [
+    target: text('only base64, struct, config, streams, discovery or prefaces', [
       'base64',
       'struct',
       'config',
       'streams',
       'discovery',
+      'prefaces',
     ]),
     hex: text('one input of that target, in hexadecimal digits'),
     keep: toggle('writes the corpus anew: the inputs that reached something first'),

@@ -7,6 +7,7 @@ import { type Builds, type InstrumentedBuilds, sourceOf, type Target } from './t
 import { Base64 } from './targets/base64.ts';
 import { ConfigTarget } from './targets/config.ts';
 import { Discovery } from './targets/discovery.ts';
+import { Prefaces } from './targets/prefaces.ts';
 import { Streams } from './targets/streams.ts';
 import { StructTarget } from './targets/struct.ts';
 
@@ -16,11 +17,12 @@ const SHARES: [new (builds: Builds) => Target, number][] = [
   [StructTarget, 0.25],
   [ConfigTarget, 0.15],
   [Streams, 0.15],
-  [Discovery, 0.2],
+  [Discovery, 0.1],
+  [Prefaces, 0.1],
 ];
 
 /** Targets whose inputs are programs in JSON. */
-const PROGRAMS = ['streams', 'discovery'];
+const PROGRAMS = ['streams', 'discovery', 'prefaces'];
 
 /** After so many inputs a target gets new instances: a failure is repeated from the last such point. */
 const EPOCH = 5000;

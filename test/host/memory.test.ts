@@ -87,11 +87,11 @@ describe('memory is bounded', () => {
     const host = new Host({ 'xds.node': node({ id: 'me', metadata: labels }), ...INBOUND });
     const config = '{"max_header_size": 65536}';
     const roots: number[] = [];
-    while (host.complaints().length === 0 && roots.length < 1000) roots.push(host.configure(config) as number);
+    const isTold = /^metadata_exchange: there is no memory for the own metadata \(\d+ bytes\): only the id is sent$/;
+    const isOut = () => host.complaints().some((line) => isTold.test(line));
+    while (!isOut() && roots.length < 1000) roots.push(host.configure(config) as number);
     expect(roots.length).toBeGreaterThan(10);
-    expect(host.complaints()[0]).toMatch(
-      /^metadata_exchange: there is no memory for the own metadata \(\d+ bytes\): only the id is sent$/,
-    );
+    expect(isOut()).toBe(true);
     const answer = (root: number) => {
       const asking = host.stream(root).onRequest([METADATA, ''], [ID, 'peer']);
       return asking

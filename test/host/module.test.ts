@@ -24,13 +24,16 @@ describe('the built module', () => {
       'proxy_on_configure',
       'proxy_on_context_create',
       'proxy_on_delete',
+      'proxy_on_downstream_data',
       'proxy_on_grpc_close',
       'proxy_on_grpc_receive',
       'proxy_on_log',
+      'proxy_on_new_connection',
       'proxy_on_queue_ready',
       'proxy_on_request_headers',
       'proxy_on_response_headers',
       'proxy_on_tick',
+      'proxy_on_upstream_data',
     ]);
   });
 
@@ -57,7 +60,7 @@ describe('the built module', () => {
     expect(host.log).toEqual([{ level: 2, text: `metadata_exchange: version ${version}` }]);
   });
 
-  test('declares what it writes, so that CEL can walk it and it lives as long as the request', () => {
+  test('declares what it writes, so that CEL can walk it and it lives as long as the request or the connection', () => {
     const proto = protobuf.loadSync(join(ROOT, 'proto/property.proto'));
     const type = proto.lookupType('metadata_exchange.DeclarePropertyArguments');
     const host = new Host({ 'xds.node': NODE });
@@ -66,12 +69,18 @@ describe('the built module', () => {
     const name = (side: string) => `envoy.wasm.metadata_exchange.${side}`;
     const schema = 'type.googleapis.com/google.protobuf.Struct';
     const span = 'DownstreamRequest';
+    const connection = 'DownstreamConnection';
     expect(declared).toEqual([
       { name: name('downstream'), type: 'Protobuf', schema, span },
       { name: name('downstream_id'), type: 'String', span },
       { name: name('upstream'), type: 'Protobuf', schema, span },
       { name: name('upstream_id'), type: 'String', span },
+      { name: name('connection.downstream'), type: 'Protobuf', schema, span: connection },
+      { name: name('connection.downstream_id'), type: 'String', span: connection },
+      { name: name('connection.upstream'), type: 'Protobuf', schema, span: connection },
+      { name: name('connection.upstream_id'), type: 'String', span: connection },
       { name: 'envoy.wasm.metadata_exchange.first_run.bcae34b1', type: 'String', span },
+      { name: name('connection.prefaces'), type: 'String', span: connection },
     ]);
   });
 });

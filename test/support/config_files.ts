@@ -8,6 +8,7 @@ const TYPES = {
   lds: 'envoy.config.listener.v3.Listener',
   cds: 'envoy.config.cluster.v3.Cluster',
   ecds: 'envoy.config.core.v3.TypedExtensionConfig',
+  rds: 'envoy.config.route.v3.RouteConfiguration',
 };
 
 /** Files of configuration that a running Envoy watches, in the place of a control plane. */

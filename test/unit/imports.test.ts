@@ -31,6 +31,7 @@ const TESTS_OF: Record<string, string> = {
   'test/envoy/discovery/waypoint.test.ts': 'tools/workload-server.ts',
   'test/image/layout.test.ts': 'tools/image/layout.ts',
   'test/istio/resources.test.ts': 'tools/istio/resources.ts',
+  'test/envoy-gateway/resources.test.ts': 'tools/istio/resources.ts',
   // The table of consumers: the tests under test/envoy/consumers prove its rows.
   'test/support/consumers.ts': 'tools/consumers.ts',
 };

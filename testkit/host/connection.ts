@@ -62,6 +62,7 @@ export class Connection {
   /** Whether a filter closed it. */
   isClosed = false;
 
+  private isOver = false;
   private readonly links: Link[];
   private readonly passed: Record<'toServer' | 'toClient', Buffer[]> = { toServer: [], toClient: [] };
   /** What each direction holds; undefined: nothing came there yet. */
@@ -160,6 +161,8 @@ export class Connection {
 
   /** It is over: the log is written, and contexts end. */
   end(): this {
+    if (this.isOver) return this;
+    this.isOver = true;
     for (const link of this.links) {
       this.call(link, (module) => {
         module.proxy_on_log(link.id);
@@ -193,8 +196,9 @@ export class Connection {
     this.passFromClient(this.links.indexOf(link) + 1, false);
   }
 
-  /** A filter closes it. */
-  close(): void {
+  /** A filter closes it: its contexts end once no module is running. */
+  close({ host }: Link): void {
     this.isClosed = true;
+    host.process.post(() => this.end());
   }
 }

@@ -316,7 +316,8 @@ export class Host {
       },
       proxy_close_stream: (type) => {
         if (type !== DOWNSTREAM) throw new Error(`the module closes a stream of kind ${type}`);
-        this.link().connection.close();
+        const link = this.link();
+        link.connection.close(link);
         return OK;
       },
       proxy_get_property: (at, size, atTo, sizeTo) => {

@@ -7,7 +7,7 @@ import { shipped, shippedIdentity } from '../../testkit/envoy/shipped.ts';
 import { readFlags, toggle } from '../../testkit/flags.ts';
 import { columns } from '../../testkit/tables.ts';
 import { foundByAddress } from './by_address.ts';
-import { bold, dim, failed, good, indented, print, short, step, verdict } from './screen.ts';
+import { bold, dim, endQuietly, failed, good, indented, print, short, step, verdict } from './screen.ts';
 
 /**
  * `make demo PAIR=1`: the sidecar pair of envoy/sidecar-pair on free ports; real requests; and what each side learned.
@@ -19,6 +19,9 @@ const { flags } = readFlags({
   about: 'Two real Envoys tell each other who they are, and what each of them learned is shown.',
   flags: { keep: toggle('leaves the Envoys running until Ctrl-C') },
 });
+
+// The Envoys end with this process.
+endQuietly(() => process.exit());
 
 // biome-ignore lint/suspicious/noExplicitAny: JSON of the access log
 type Json = any;

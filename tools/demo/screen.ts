@@ -24,6 +24,15 @@ export const print = (...lines: string[]) => console.log(lines.join('\n'));
 /** What is done next. */
 export const step = (text: string) => print(`${paint('cyan', '==>')} ${text}`);
 
+/** Who reads us may stop early, as `head` does: that is no fault, and this is done then. */
+export function endQuietly(end: () => void): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exitCode = 0;
+    end();
+  });
+}
+
 /** A block of text, moved to the right. */
 export const indented = (text: string) => text.replaceAll(/^(?=.)/gm, '    ');
 

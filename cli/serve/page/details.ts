@@ -83,7 +83,11 @@ function nodeParts(id: string, snapshot: Snapshot, details: NodeDetails | undefi
     { of: node, make: head },
     // When it was asked is another time each time.
     {
-      of: [node.sidecars, told.map(({ at, ...rest }) => (rest.problem ? { at, ...rest } : rest))],
+      of: [
+        node.sidecars,
+        node.state === 'counting',
+        told.map(({ at, ...rest }) => (rest.problem ? { at, ...rest } : rest)),
+      ],
       make: () => (told.length > 0 ? told.flatMap(toldParts) : silentParts(node)),
     },
     { of: labels, make: () => labelParts(node, labels, told.length > 0) },
@@ -147,8 +151,13 @@ function struct(fields: Saying['fields']): HTMLElement {
   return listed(lines, 'What its sidecar tells each peer, field by field');
 }
 
-function silentParts({ kind, sidecars }: NodeView): Node[] {
+function silentParts({ kind, sidecars, state }: NodeView): Node[] {
   if (sidecars > 0) return [h('p', { class: 'source' }, 'Its sidecar is being asked …')];
+  if (state === 'counting') {
+    const words =
+      'Prometheus has what its sidecar counted. What the sidecar tells its peers is known only to a page that';
+    return [h('p', {}, `${words} asks the sidecars themselves.`)];
+  }
   const words = {
     workload:
       'No sidecar of it is among those that this page asks: nobody has exchanged anything here. Others know it by its ' +

@@ -11,6 +11,8 @@ const PATHS: Record<State, string> = {
   silent: 'M6.5 6.5l7 7M13.5 6.5l-7 7',
   // An exclamation mark.
   lost: 'M10 5v6M10 14.2v.3',
+  // Bars.
+  counting: 'M6.5 13.5v-3M10 13.5v-7M13.5 13.5v-5',
   // A ring.
   unwatched: 'M10 10m-3.2 0a3.2 3.2 0 1 0 6.4 0a3.2 3.2 0 1 0-6.4 0',
   // A question mark.

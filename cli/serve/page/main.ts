@@ -40,10 +40,10 @@ function facts({ nodes, edges, problems, source, asked, leftOut }: Snapshot): vo
   const list = [
     ...(source === 'envoys'
       ? [fact('exchanging', `${count('exchanging')} of ${many(asked, 'sidecar exchanges', 'sidecars exchange')}`)]
-      : [fact('unwatched', 'from Prometheus')]),
+      : [fact('counting', `${count('counting')} count, says Prometheus`)]),
     ...(count('silent') > 0 ? [fact('silent', many(count('silent'), 'does not answer', 'do not answer'))] : []),
     ...(count('lost') > 0 ? [fact('lost', many(count('lost'), 'lost peers', 'lost peers'))] : []),
-    ...(source === 'envoys' && count('unwatched') > 0
+    ...(count('unwatched') > 0
       ? [fact('unwatched', many(count('unwatched'), 'without sidecar', 'without sidecars'))]
       : []),
     ...(count('unknown') > 0 ? [fact('unknown', 'unknown peers')] : []),
@@ -76,13 +76,10 @@ function freshness(): void {
 
 const events = new EventSource('events');
 events.addEventListener('message', ({ data }) => {
-  const first = snapshot === undefined;
   snapshot = JSON.parse(data) as Snapshot;
   arrived = Date.now();
   announce(snapshot);
-  const start = performance.now();
   show();
-  if (first) performance.measure('first layout', { start, end: performance.now() });
   freshness();
 });
 events.addEventListener('error', () => {

@@ -11,16 +11,18 @@ import { isBad, labelOf, nameOf, sentenceOf, short, stateOf } from './words.ts';
 /** The picture: nodes and edges' labels are links, lines are there for the eye. */
 
 const NODE_HEIGHT = 50;
-const [LEAST_WIDTH, MOST_WIDTH] = [132, 250];
+const [LEAST_WIDTH, MOST_WIDTH] = [132, 300];
 /** Where a node's text begins, and what is free behind it. */
 const [TEXT_AT, BEHIND] = [42, 16];
 const MOST_CHARACTERS = 30;
 const LABEL = { http: { width: 108, height: 34 }, tcp: { width: 148, height: 34 } };
 /** Up to so many nodes both directions are tried. */
 const FEW = 60;
-/** If so large a part of all nodes is new, all are placed anew. */
+/** If so large a part of all nodes is new, all are placed anew; and at first, while they come one after the other. */
 const MANY_NEW = 0.3;
+const SETTLING_MILLISECONDS = 20_000;
 const MARGIN = 28;
+const [UNREADABLE, READABLE] = [0.5, 0.9];
 const PAN = 60;
 
 export class MapView {
@@ -31,11 +33,16 @@ export class MapView {
   private readonly labels = s('g', { role: 'list', 'aria-label': 'Who calls whom' });
   private readonly zoom: ZoomBehavior<SVGSVGElement, unknown>;
   private readonly drawn = new Map<string, { element: SVGElement; update: (of: never) => void }>();
+  private readonly font = getComputedStyle(document.body).fontFamily;
   private readonly ruler = document.createElement('canvas').getContext('2d') as CanvasRenderingContext2D;
   private layout: Layout | undefined;
   private snapshot: Snapshot | undefined;
-  /** Whoever has moved the picture does not want it moved. */
+  /** Whoever has moved the picture does not want it moved, */
   private isMoved = false;
+  /** and whoever has begun to look at something wants to find it where it was. */
+  private isSettled = false;
+  private firstAt = 0;
+  private openId: string | undefined;
 
   constructor() {
     this.viewport.append(this.lines, this.nodes, this.labels);
@@ -46,6 +53,8 @@ export class MapView {
         if (sourceEvent) this.isMoved = true;
         set(this.viewport, { transform: String(transform) });
       });
+    // Its keys move the picture, also where nothing in it has the focus.
+    set(this.svg, { tabindex: 0 });
     select(this.svg).call(this.zoom).on('dblclick.zoom', null);
     new ResizeObserver(() => !this.isMoved && this.fit()).observe(this.svg);
     this.svg.addEventListener('keydown', (event) => this.onKey(event));
@@ -58,6 +67,7 @@ export class MapView {
 
   update(snapshot: Snapshot, selection: Selection | undefined): void {
     this.snapshot = snapshot;
+    this.isSettled ||= this.isMoved || selection !== undefined;
     this.place(snapshot);
     const related = relatedTo(snapshot, selection);
     const present = new Set<string>();
@@ -76,6 +86,18 @@ export class MapView {
       element.remove();
       this.drawn.delete(key);
     }
+    if (selection && selection.id !== this.openId) this.lookAt(selection);
+    this.openId = selection?.id;
+  }
+
+  /** Where all is too small to be read, what is opened is shown larger. */
+  private lookAt({ kind, id }: Selection): void {
+    const box = kind === 'node' ? this.layout?.nodes.get(id) : this.layout?.edges.get(id)?.label;
+    if (!box || zoomTransform(this.svg).k > UNREADABLE) return;
+    const { clientWidth, clientHeight } = this.svg;
+    const middle = zoomIdentity.translate(clientWidth / 2, clientHeight / 2);
+    this.isMoved = true;
+    select(this.svg).call(this.zoom.transform, middle.scale(READABLE).translate(-box.x, -box.y));
   }
 
   /** Draws something, or brings what is drawn up to date. */
@@ -124,11 +146,16 @@ export class MapView {
     const { x, y, width, height } = this.routeOf(edge.id).label;
     const first = s('text', { class: 'first', x: width / 2, y: 14 });
     const second = s('text', { class: 'second', x: width / 2, y: 28 });
-    const card = s('rect', { class: 'pill', width, height, rx: 8 });
+    const card = s('rect', { class: 'pill', width, height, rx: 7 });
     const link = s('a', { href: linkTo('edge', edge.id) }, card, first, second);
     const element = s('g', { role: 'listitem', transform: `translate(${x - width / 2} ${y - height / 2})` }, link);
     const update = (now: EdgeView) => {
       const [above, below] = labelOf(now);
+      if (first.textContent !== above || second.textContent !== below) {
+        // No wider than the text: the line goes up to it.
+        const text = Math.max(this.widthOf(above, '650 12.5px'), this.widthOf(below, '600 11px')) + 10;
+        set(card, { x: ((width - text) / 2).toFixed(1), width: text.toFixed(1) });
+      }
       say(first, above);
       say(second, below);
       set(link, { 'aria-label': `${this.ends(now)}: ${sentenceOf(now)}` });
@@ -181,7 +208,10 @@ export class MapView {
     if (newNodes === 0 && this.layout && snapshot.edges.every(({ id }) => this.layout?.edges.has(id))) return;
     const nodes = snapshot.nodes.map((node) => this.sizeOf(node, snapshot));
     const edges = snapshot.edges.map(sizeOfEdge);
-    if (this.layout && newNodes <= snapshot.nodes.length * MANY_NEW) {
+    const start = performance.now();
+    this.firstAt ||= start;
+    const isSettled = this.isSettled || start - this.firstAt > SETTLING_MILLISECONDS;
+    if (this.layout && isSettled && newNodes <= snapshot.nodes.length * MANY_NEW) {
       extend(this.layout, nodes, edges);
     } else {
       this.layout = this.arranged(nodes, edges);
@@ -213,17 +243,17 @@ export class MapView {
   }
 
   private sizeOf(node: NodeView, snapshot: Snapshot): NodeSize {
-    const font = getComputedStyle(document.body).fontFamily;
-    const widthOf = (text: string, style: string) => {
-      this.ruler.font = `${style} ${font}`;
-      return this.ruler.measureText(text).width;
-    };
-    const name = widthOf(short(nameOf(node, snapshot), MOST_CHARACTERS), '600 14px');
+    const name = this.widthOf(short(nameOf(node, snapshot), MOST_CHARACTERS), '600 14px');
     // Room for each state: a node does not grow.
     const states = (['exchanging', 'lost', 'unwatched'] as const).map((state) => stateOf({ ...node, state }));
-    const state = Math.max(...states.map((each) => widthOf(each, '12px')));
+    const state = Math.max(...states.map((each) => this.widthOf(each, '12px')));
     const width = Math.ceil(TEXT_AT + Math.max(name, state) + BEHIND);
     return { id: node.id, width: Math.min(MOST_WIDTH, Math.max(LEAST_WIDTH, width)), height: NODE_HEIGHT };
+  }
+
+  private widthOf(text: string, style: string): number {
+    this.ruler.font = `${style} ${this.font}`;
+    return this.ruler.measureText(text).width;
   }
 
   private scaleFor(layout: Layout): number {

@@ -10,6 +10,7 @@ export const STATES: Record<State, string> = {
   exchanging: 'exchanges',
   silent: 'no answer',
   lost: 'peers lost',
+  counting: 'counts',
   unwatched: 'no sidecar',
   unknown: 'said nothing',
 };

@@ -342,7 +342,7 @@ export class Exchange {
 }
 
 /** Labels that Istio's native filter reads before others. */
-const PREFERRED: Record<string, string[]> = {
+export const PREFERRED: Record<string, string[]> = {
   'LABELS.app': ['LABELS.app.kubernetes.io/name'],
   'LABELS.version': ['LABELS.app.kubernetes.io/version'],
 };
@@ -363,7 +363,7 @@ function encoded(bytes: Uint8Array): string {
     .join('');
 }
 
-const plainOf = ({ fields }: Config) => (fields.publish_fields ?? []) as string[];
+export const plainOf = ({ fields }: Config) => (fields.publish_fields ?? []) as string[];
 
 const keyOf = ({ metadataHeader, idHeader }: Config) => JSON.stringify([metadataHeader, idHeader]);
 
@@ -395,7 +395,7 @@ function find(method: string, headers: HeaderPair[], config: Config): { struct?:
 }
 
 /** Who an endpoint is: workload, namespace, service, revision and cluster. */
-function atEndpoint(text: string): { struct?: Buffer; id?: Buffer } {
+export function atEndpoint(text: string): { struct?: Buffer; id?: Buffer } {
   const parts = text.split(';').slice(0, 5);
   if (parts.length < 5 || parts.every((part) => part === '')) return {};
   const [workload, namespace, service, revision, cluster] = parts.map((part) => bytesOf(part));
@@ -421,7 +421,7 @@ function atEndpoint(text: string): { struct?: Buffer; id?: Buffer } {
 /** No connection of the fuzzer has certificates. */
 const UNVERIFIED = Buffer.from('unverified');
 
-function verification({ fields }: Config): string {
+export function verification({ fields }: Config): string {
   const { mode } = (fields.verify_peer ?? {}) as { mode?: string };
   return mode ?? 'off';
 }
@@ -447,7 +447,7 @@ function withoutOwnBaggage(headers: HeaderPair[]): HeaderPair[] {
 }
 
 /** Whether a list leaves clusters out. */
-function skips({ fields }: Config, list: Method): boolean {
+export function skips({ fields }: Config, list: Method): boolean {
   const methods = (fields[list] ?? []) as { istio_headers?: { skip_external_clusters?: boolean } }[];
   return methods.some((method) => method.istio_headers?.skip_external_clusters);
 }

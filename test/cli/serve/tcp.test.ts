@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+import { expect, test } from 'vitest';
+import { App } from '../../../testkit/http.ts';
+import { startBrowser } from '../../support/browser.ts';
+import { Serve } from '../../support/serve.ts';
+
+/** TCP on the live map, in Chromium: the page of a sidecar as it grows from second to second. */
+
+const ENDS = 'reporter="source",source_workload="ratings-v1",destination_workload="ratings-db-v1"';
+
+test('an edge of TCP has connections and bytes, and stands beside that of HTTP', { timeout: 60_000 }, async () => {
+  const start = Date.now();
+  await using app = await App.start(() => {
+    const seconds = (Date.now() - start) / 1000;
+    const counters = {
+      requests: ['', 10 * seconds],
+      tcp_connections_opened: ['tcp', 7],
+      tcp_connections_closed: ['tcp', 4],
+      tcp_received_bytes: ['tcp', 2_000 * seconds],
+      tcp_sent_bytes: ['tcp', 5_000_000 * seconds],
+    };
+    const lines = Object.entries(counters).map(([name, [protocol, value]]) => {
+      return `istio_${name}_total{${ENDS},request_protocol="${protocol || 'http'}"} ${value}`;
+    });
+    return { body: lines.join('\n') };
+  });
+  await using serve = await Serve.start(`127.0.0.1:${app.port}`);
+  await using browser = await startBrowser();
+  const page = await browser.newPage();
+  await page.goto(serve.url);
+  const label = page.locator('.label.tcp');
+  await expect.poll(() => label.locator('.first').textContent()).toBe('3 open');
+  await expect.poll(() => label.locator('.second').textContent()).toMatch(/^→ 2\.0 kB\/s {2}← 5\.0 MB\/s$/);
+  expect(await label.locator('a').getAttribute('aria-label')).toMatch(
+    /^ratings-v1 calls ratings-db-v1: 3 TCP connections open, 2\.0 kB\/s to the server, 5\.0 MB\/s back\.$/,
+  );
+  await label.locator('a').click();
+  await page.getByRole('img', { name: /^bytes back since / }).waitFor();
+  expect(await page.locator('#details figcaption').allTextContents()).toEqual([
+    expect.stringMatching(/^connections open.*3$/),
+    expect.stringMatching(/^bytes to the server.*2\.0 kB\/s$/),
+    expect.stringMatching(/^bytes back.*5\.0 MB\/s$/),
+  ]);
+  const rows = await page.locator('#rows tr').allTextContents();
+  expect(rows).toEqual([
+    expect.stringMatching(/^ratings-v1 → ratings-db-v1http10\.\d\/s0%-$/),
+    expect.stringMatching(/^ratings-v1 → ratings-db-v1tcp3 open2\.0 kB\/s there5\.0 MB\/s back$/),
+  ]);
+});
