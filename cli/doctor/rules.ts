@@ -41,6 +41,7 @@ export const RULES: Rule[] = [
   traffic.streamsUnserved,
   own.noOwnMetadata,
   own.ownMetadataCut,
+  own.ownHeaderLarge,
   own.tellsSecrets,
   own.moduleWarns,
   bridge.bridgeOnWrongSide,
