@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseAllDocuments } from 'yaml';
-import { ask, urlOf } from '../ask.ts';
+import { ask, askAtSocket, isSocket, urlOf } from '../ask.ts';
 import { field, type Json, list, text, typeOf } from './json.ts';
 
 /** Where the doctor reads: a running Envoy's admin page, or a file. Either way it ends up as the same pieces. */
@@ -51,7 +51,7 @@ const TICK_MILLISECONDS = 1500;
 
 /** Asks a running Envoy. */
 export async function sourceAt(address: string): Promise<Source> {
-  const page = (path: string) => ask(new URL(path, urlOf(address)));
+  const page = (path: string) => (isSocket(address) ? askAtSocket(address, path) : ask(new URL(path, urlOf(address))));
   const [dump, requests, info] = await Promise.all([
     page('/config_dump'),
     page(`/stats?filter=${REQUESTS}`),

@@ -147,6 +147,14 @@ describe('a running Envoy', () => {
     expect(saved.stdout.split('\n').slice(2)).toEqual(asked.stdout.split('\n').slice(2));
   });
 
+  test('by the socket of its admin page', async () => {
+    const socket = join(folder, 'admin.sock');
+    await using _envoy = await Envoy.start({ ...HEALTHY, admin: { address: { pipe: { path: socket } } } });
+    const { code, stdout, stderr } = await metadataExchange(['doctor', socket]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toMatch(/^ {2}Envoy 1\.\d+\.\d+, up for/m);
+  });
+
   test('one that does not answer is named; the others are looked at', async () => {
     const app = await App.start();
     const address = `127.0.0.1:${app.port}`;
