@@ -90,7 +90,8 @@ export function sourceIn(name: string, content: string): Source {
     if (dumped) return dumped;
     isKnown = addBootstrap(source, json) || addResources(source, json) || isKnown;
   }
-  if (!isKnown) throw new Error('is neither a bootstrap, nor a /config_dump, nor has it listeners or clusters');
+  if (!isKnown)
+    throw new Error('no bootstrap, no /config_dump, no listener and no cluster: `check` reads plugin configurations');
   return source;
 }
 

@@ -114,7 +114,7 @@ describe('a file', () => {
   });
 
   test.each([
-    ['nothing that is Envoy’s', 'a: 1', 'is neither a bootstrap'],
+    ['nothing that is Envoy’s', 'a: 1', 'no bootstrap, no /config_dump'],
     ['YAML that nobody can read', 'a: [1\nb: 2', 'Flow sequence'],
   ])('%s: exit code 1, and why', async (_, content, why) => {
     const { code, stdout, stderr } = await metadataExchange(['doctor', file('odd.yaml', content)]);
