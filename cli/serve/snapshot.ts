@@ -21,8 +21,9 @@ export interface NodeView {
   state: State;
   /** What there is to say about its state: one sentence each. */
   remarks: string[];
-  /** How many sidecars of it are watched. */
+  /** How many sidecars of it are watched, and how many of these do not answer. */
   sidecars: number;
+  silent: number;
 }
 
 /** One moment of an edge. Rates are a second, of the seconds before. */

@@ -23,9 +23,17 @@ export function nameOf(node: NodeView, { nodes }: Snapshot): string {
   return namespaces.size > 1 && node.kind === 'workload' ? `${visible(node.namespace)}/${name}` : name;
 }
 
+/** A node's state, with how many replicas of it there are. */
+function wordsOf({ kind, state, sidecars, silent }: NodeView): string {
+  if (kind === 'service') return 'service, not a workload';
+  if (sidecars < 2) return STATES[state];
+  return state === 'silent' ? `${silent} of ${sidecars}: ${STATES[state]}` : `${STATES[state]} ×${sidecars}`;
+}
+
 /** What stands below the name. */
-export function stateOf({ version, kind, state }: NodeView): string {
-  const words = kind === 'service' ? 'service, not a workload' : STATES[state];
+export function stateOf(node: NodeView): string {
+  const { version } = node;
+  const words = wordsOf(node);
   return version ? `${visible(short(version, 16))} · ${words}` : words;
 }
 
