@@ -10,6 +10,10 @@ import type { Connections } from '../map/edges.ts';
  */
 export type State = 'exchanging' | 'silent' | 'lost' | 'counting' | 'unwatched' | 'unknown';
 
+/** The ids of those who are not known: whoever calls, and whoever is called. */
+export const UNKNOWN_CALLERS = 'unknown/callers';
+export const UNKNOWN_SERVERS = 'unknown/servers';
+
 export interface NodeView {
   /** The same as long as the page lives. */
   id: string;

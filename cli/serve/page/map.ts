@@ -53,8 +53,8 @@ export class MapView {
         if (sourceEvent) this.isMoved = true;
         set(this.viewport, { transform: String(transform) });
       });
-    // Its keys move the picture, also where nothing in it has the focus.
-    set(this.svg, { tabindex: 0 });
+    // Its keys move the picture, also where nothing in it has the focus; and it is no image, but what has links.
+    set(this.svg, { tabindex: 0, role: 'group' });
     select(this.svg).call(this.zoom).on('dblclick.zoom', null);
     new ResizeObserver(() => !this.isMoved && this.fit()).observe(this.svg);
     this.svg.addEventListener('keydown', (event) => this.onKey(event));
