@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect, test } from 'vitest';
+import { startBrowser } from '../../../testkit/browser.ts';
 import { App } from '../../../testkit/http.ts';
-import { startBrowser } from '../../support/browser.ts';
 import { Serve } from '../../support/serve.ts';
 
 /** TCP on the live map, in Chromium: the page of a sidecar as it grows from second to second. */
