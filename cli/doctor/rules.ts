@@ -39,6 +39,7 @@ export const RULES: Rule[] = [
   traffic.refused,
   traffic.oversize,
   traffic.streamsUnserved,
+  traffic.cacheSmall,
   own.noOwnMetadata,
   own.ownMetadataCut,
   own.ownHeaderLarge,
