@@ -150,7 +150,7 @@ export class Watch {
       const peer = peerAt(sidecar);
       if (peer) this.nodes.set(nodeId(peer, 'source'), peer);
     }
-    this.leftOut = [...all.keys(), ...told].filter((id) => !this.edges.has(id)).length;
+    this.leftOut = [...new Set([...all.keys(), ...told])].filter((id) => !this.edges.has(id)).length;
   }
 
   private snapshotOf(at: number, problems: string[]): Snapshot {

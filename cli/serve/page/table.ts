@@ -8,7 +8,8 @@ import { backOf, failedOf, isBad, nameOf, openOf, p99Of, rateOf, thereOf } from 
 
 interface Row {
   row: HTMLTableRowElement;
-  link: HTMLAnchorElement;
+  from: HTMLElement;
+  to: HTMLElement;
   cells: HTMLTableCellElement[];
 }
 
@@ -23,10 +24,11 @@ export class TableView {
     for (const [i, edge] of sorted.entries()) {
       const found = this.rows.get(edge.id) ?? newRow(edge);
       this.rows.set(edge.id, found);
-      const { row, link, cells } = found;
+      const { row, from, to, cells } = found;
       if (this.body.rows[i] !== row) this.body.insertBefore(row, this.body.rows[i] ?? null);
       set(row, { class: classesOf(edge, selection) });
-      say(link, `${nameAt(edge.source)} → ${nameAt(edge.destination)}`);
+      say(from, nameAt(edge.source));
+      say(to, nameAt(edge.destination));
       for (const [j, text] of cellsOf(edge).entries()) say(cells[j], text);
     }
     for (const [id, { row }] of this.rows) {
@@ -42,9 +44,11 @@ export class TableView {
 const order = ({ source, destination, protocol }: EdgeView) => `${source} ${destination} ${protocol}`;
 
 function newRow(edge: EdgeView): Row {
-  const link = h('a', { href: linkTo('edge', edge.id) });
+  // Names are broken only where they do not fit by themselves.
+  const [from, to] = [h('span'), h('span')];
+  const link = h('a', { href: linkTo('edge', edge.id) }, from, ' → ', to);
   const cells = Array.from({ length: 4 }, () => h('td'));
-  return { link, cells, row: h('tr', {}, h('th', { scope: 'row' }, link), ...cells) };
+  return { from, to, cells, row: h('tr', {}, h('th', { scope: 'row' }, link), ...cells) };
 }
 
 function cellsOf(edge: EdgeView): string[] {
