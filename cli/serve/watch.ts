@@ -51,6 +51,8 @@ export class Watch {
   private readonly stopping = new AbortController();
   private standing: Sample[] = [];
   private leftOut = 0;
+  /** How often something was counted. */
+  private taken = 0;
   private isAsking = false;
 
   constructor(private readonly options: WatchOptions) {
@@ -128,6 +130,8 @@ export class Watch {
   private take(now: number, { grown, standing, hasTotals }: Counted): void {
     this.standing = standing;
     const { seconds } = this.options;
+    // At first it is known only which edges there are.
+    if (this.taken === 1) this.history.clear();
     const all = new Map(mapOf(standing, null, { byVersion: true }).edges.map((edge) => [edgeId(edge), edge]));
     const current = mapOf(grown, seconds, { standing, byVersion: true }).edges;
     for (const edge of current) {
@@ -140,6 +144,7 @@ export class Watch {
     }
     const told = new Set(current.map(edgeId));
     this.history.forget(now);
+    this.taken++;
     for (const [id, view] of this.edges) {
       if (!this.history.has(id)) this.edges.delete(id);
       else if (!told.has(id)) this.edges.set(id, { ...view, isOld: true });
