@@ -50,8 +50,6 @@ const CONFIGS = [
 ];
 const COUNTERS = ['found', 'not_found', 'refused', 'stalled', 'sent'] as const;
 const METADATA = 'xds.upstream_host_metadata.filter_metadata.';
-/** The most connections of a program. */
-const MOST_OPEN = 2;
 
 /** Hostile bytes at the begin of connections, in pieces, with stalls and ends: compared with the model after each step. */
 export class Prefaces implements Target {
@@ -93,6 +91,7 @@ export class Prefaces implements Target {
     const own = ownOf(node, config);
     if (!own) throw new Error('a node that is none');
     const plugin = this.proxy.load(text, this.builds.module);
+    plugin.workers[0].host.calls.length = 0;
     const run = new Run(this.proxy, plugin, config, ownPreface(own, config), program);
     for (const step of program.steps) run.step(step);
     run.finish();
@@ -223,7 +222,7 @@ class Run {
 /** A program: often a whole preface in pieces with bytes behind it, often one with a fault, sometimes mere bytes. */
 export function generatePrefaces(random: Random, corpus: Uint8Array[]): PrefacesProgram {
   const steps: PrefacesStep[] = [];
-  const open = 1 + random.below(MOST_OPEN);
+  const open = 1 + random.below(random.oneIn(4) ? 4 : 2);
   const pieces = (bytes: Uint8Array, side: 'client' | 'server', of: number) => {
     const all: PrefacesStep[] = [];
     let at = 0;
@@ -285,6 +284,7 @@ function beginning(random: Random, corpus: Uint8Array[]): Uint8Array {
     id: random.pick(['peer-id', '', 'a\0b', 'é', 'x'.repeat(400)]),
   };
   const whole = kind < 6 ? preface(said) : framed(anyOf(random, corpus));
+  if (random.oneIn(8)) return whole.subarray(0, 1 + random.below(whole.length - 1));
   const both = Buffer.concat([whole, random.oneIn(6) ? preface(said) : application]);
   return random.oneIn(4) ? mutated(random, both, []) : both;
 }
