@@ -16,8 +16,37 @@ interface Row {
 export class TableView {
   private readonly body = byId<HTMLTableSectionElement>('rows');
   private readonly rows = new Map<string, Row>();
+  private readonly find = byId<HTMLInputElement>('find');
+  private snapshot: Snapshot | undefined;
+
+  constructor() {
+    this.find.addEventListener('input', () => this.filter());
+    this.find.addEventListener('keydown', ({ key }) => {
+      if (key === 'Enter') this.openFound();
+    });
+  }
+
+  /** Hides the rows that have not what is looked for. */
+  private filter(): void {
+    const wanted = this.find.value.trim().toLowerCase();
+    for (const { row, from, to } of this.rows.values()) {
+      const names = [from, to].map(({ textContent }) => (textContent ?? '').toLowerCase());
+      row.hidden = !names.some((name) => name.includes(wanted));
+    }
+  }
+
+  /** Opens the workload whose name is nearest to what is looked for. */
+  private openFound(): void {
+    const { snapshot } = this;
+    const wanted = this.find.value.trim().toLowerCase();
+    if (!snapshot || wanted === '') return;
+    const named = snapshot.nodes.map((node) => ({ id: node.id, name: nameOf(node, snapshot).toLowerCase() }));
+    const [found] = named.filter(({ name }) => name.includes(wanted)).sort((a, b) => a.name.length - b.name.length);
+    if (found) location.hash = linkTo('node', found.id);
+  }
 
   update(snapshot: Snapshot, selection: Selection | undefined): void {
+    this.snapshot = snapshot;
     const names = new Map(snapshot.nodes.map((node) => [node.id, nameOf(node, snapshot)]));
     const nameAt = (id: string) => names.get(id) ?? '?';
     const sorted = snapshot.edges.toSorted((a, b) => (order(a) < order(b) ? -1 : 1));
@@ -36,6 +65,7 @@ export class TableView {
       row.remove();
       this.rows.delete(id);
     }
+    this.filter();
     set(byId('nobody'), { class: snapshot.edges.length === 0 ? '' : 'hidden' });
   }
 }

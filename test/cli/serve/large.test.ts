@@ -80,4 +80,15 @@ test('is arranged within a second, and no label lies on another', { timeout: 120
     );
   });
   expect(overlaps).toEqual([]);
+
+  // What is too small to be read is found by its name, and shown larger.
+  const width = async () => (await page.locator('.node a', { hasText: 'workload-77' }).boundingBox())?.width ?? 0;
+  const small = await width();
+  await page.getByRole('searchbox').fill('load-77');
+  await expect.poll(() => page.locator('#rows tr:visible').count()).toBeLessThan(10);
+  await page.keyboard.press('Enter');
+  await page.locator('#details').getByRole('heading', { level: 2, name: 'workload-77' }).waitFor();
+  expect(await width()).toBeGreaterThan(small * 3);
+  await page.getByRole('searchbox').fill('');
+  await expect.poll(() => page.locator('#rows tr:visible').count()).toBe(edges);
 });
