@@ -27,7 +27,7 @@ const TICK = { envoys: 1_000, prometheus: 5_000 };
 const MOST_LABELS = 40;
 /** How many sidecars of one workload are asked what they say, and how old an answer may be. */
 const MOST_TOLD = 5;
-const TOLD_MILLISECONDS = 10_000;
+const [TOLD_MILLISECONDS, FAILED_MILLISECONDS] = [10_000, 3_000];
 const MOST_LISTED = 5;
 
 /** What is counted, however it was asked. */
@@ -227,9 +227,10 @@ export class Watch {
   private async learn(sidecar: Sidecar): Promise<void> {
     const { address, silent, told } = sidecar;
     const nothing: Told = { address, at: Date.now(), nodeId: '', sayings: [], problem: null };
+    const mostAge = told?.problem ? FAILED_MILLISECONDS : TOLD_MILLISECONDS;
     if (silent) {
       sidecar.told = { ...(told ?? nothing), problem: silent.reason };
-    } else if (!told || told.problem || Date.now() - told.at > TOLD_MILLISECONDS) {
+    } else if (!told || Date.now() - told.at > mostAge) {
       sidecar.told = await toldBy(address).catch((error) => ({ ...(told ?? nothing), problem: reasonOf(error) }));
     }
   }
