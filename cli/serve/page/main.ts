@@ -52,8 +52,8 @@ function facts({ nodes, edges, problems, source, asked, leftOut }: Snapshot): vo
     ...(count('unknown') > 0 ? [fact('unknown', 'unknown peers')] : []),
   ];
   const place = byId('facts');
-  const text = list.map(({ textContent }) => textContent).join();
-  if (place.textContent !== text.replaceAll(',', '')) place.replaceChildren(...list);
+  const text = list.map(({ textContent }) => textContent).join('');
+  if (place.textContent !== text) place.replaceChildren(...list);
   const said = [...problems, ...(leftOut > 0 ? [`${leftOut} edges more than the map has room for are left out.`] : [])];
   const notes = byId('problems');
   if (notes.textContent !== said.join('')) notes.replaceChildren(...said.map((each) => h('li', {}, visible(each))));
