@@ -15,9 +15,12 @@ const says = (n: number) => ({ NAME: `own-${n}` });
 const metadata = Object.fromEntries(Array.from({ length: GENERATIONS + 1 }, (_, n) => [`key-${n}`, says(n)]));
 const generation = (n: number) => tcpExchange({ metadata_key: `key-${n}` });
 
+/** What a client says of itself. */
+const prefaceOf = (name: string) => preface({ metadata: { NAME: name }, id: name });
+
 /** What a proxy says to this client, and what the server's answer is. */
 async function greet(wire: Wire, name: string): Promise<Said | undefined> {
-  await wire.send(Buffer.concat([preface({ metadata: { NAME: name } }), Buffer.from(name)]));
+  await wire.send(Buffer.concat([prefaceOf(name), Buffer.from(name)]));
   return readPreface(await wire.untilIt((text) => text.endsWith(`heard ${name}`)))?.said;
 }
 
@@ -33,7 +36,7 @@ describe.each<How>(['lds', 'ecds'])('a configuration that comes by %s', (how) =>
     for (let n = 0; n < GENERATIONS; n++) {
       // One that talks, one that is silent, and one that has sent half of its preface.
       const [talking, silent, half] = await Promise.all([0, 1, 2].map(() => Wire.open(stand.port)));
-      await half.send(preface({ metadata: { NAME: `half-${n}` } }).subarray(0, 10));
+      await half.send(prefaceOf(`half-${n}`).subarray(0, 10));
       let said: Said | undefined = await greet(talking, `talking-${n}`);
       wires.push(talking);
       // A worker may be late.
@@ -45,7 +48,7 @@ describe.each<How>(['lds', 'ecds'])('a configuration that comes by %s', (how) =>
       }
       expect(said).toEqual({ metadata: says(n), id: OWN_ID });
       await stand.update(generation(n + 1));
-      await half.send(Buffer.concat([preface({ metadata: { NAME: `half-${n}` } }).subarray(10), Buffer.from('!')]));
+      await half.send(Buffer.concat([prefaceOf(`half-${n}`).subarray(10), Buffer.from('!')]));
       await half.untilIt((text) => text.endsWith('heard !'));
       expect((await greet(silent, `silent-${n}`))?.id).toBe(OWN_ID);
       wires.push(silent, half);
@@ -56,8 +59,7 @@ describe.each<How>(['lds', 'ecds'])('a configuration that comes by %s', (how) =>
       wire.end();
       await wire.untilEnd();
     }
-    const names = () =>
-      connections(stand.envoy).map(({ downstream }) => (downstream.struct as { NAME?: string })?.NAME);
+    const names = () => connections(stand.envoy).map(({ downstream }) => downstream.id);
     await stand.envoy.until(
       'all are logged',
       () => names().filter((name) => !name?.startsWith('again')).length >= wires.length,
@@ -68,12 +70,15 @@ describe.each<How>(['lds', 'ecds'])('a configuration that comes by %s', (how) =>
         .filter((name) => !name?.startsWith('again'))
         .sort(),
     ).toEqual(expected.sort());
+    // With ECDS Envoy forgets a Struct's type with the last connection of its configuration, and logs after that.
+    const known = how === 'lds' ? connections(stand.envoy) : [];
+    for (const { downstream } of known) expect(downstream.struct).toEqual({ NAME: downstream.id });
     await untilMetric(stand.envoy, 'connections', 0);
   });
 
   test('a preface that stops is given up in time, also where its configuration was replaced meanwhile', async () => {
     await using stand = await start(1);
-    const half = preface({ metadata: { NAME: 'half' } }).subarray(0, 20);
+    const half = prefaceOf('half').subarray(0, 20);
     using wire = await Wire.open(stand.port);
     await wire.send(half);
     const server = await stand.server.wire();
@@ -93,7 +98,7 @@ describe.each<How>(['lds', 'ecds'])('a configuration that comes by %s', (how) =>
     );
     const [wire, half] = [await Wire.open(stand.port), await Wire.open(stand.port)];
     await greet(wire, 'old');
-    await half.send(preface({ metadata: { NAME: 'half' } }).subarray(0, 20));
+    await half.send(prefaceOf('half').subarray(0, 20));
     await untilMetric(stand.envoy, 'connections', 2);
     await stand.update(generation(1));
     if (how === 'lds') await Promise.all([wire.untilEnd(), half.untilEnd()]);
