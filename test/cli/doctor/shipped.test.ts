@@ -27,6 +27,9 @@ const ON_PURPOSE: Record<string, string[]> = {
   // These are an application, and a gateway that does not run the filter.
   'envoy/sidecar-pair/app.yaml': ['no-filter'],
   'envoy/grpc-gateway/gateway.yaml': ['no-filter'],
+  // These show what can be done without it.
+  'envoy/proxy-protocol/client.yaml': ['no-filter'],
+  'envoy/proxy-protocol/server.yaml': ['no-filter'],
 };
 
 const OSM = ['client/lds.yaml', 'server/lds.yaml', 'bookbuyer.yaml'].map((each) => `envoy/open-service-mesh/${each}`);
