@@ -27,7 +27,8 @@ demo: packages envoy $(BUILT) $(PAGE) ## A mesh of real Envoys, and a live map o
 ##   PAIR=1           two Envoys only, and what each of them has learned, field by field
 ##   SECONDS=n        how long requests are sent through the mesh
 ifeq ($(filter-out 0,$(PAIR)),)
-	@$(BIN)/tsx tools/demo.ts $(call flag,keep,KEEP) $(call flag,seconds,SECONDS)
+	@# Not by tsx's own program: at Ctrl-C that ends as if something had failed.
+	@node --import tsx tools/demo.ts $(call flag,keep,KEEP) $(call flag,seconds,SECONDS)
 else
 	@$(BIN)/tsx tools/demo/pair.ts $(call switch,keep,KEEP)
 endif

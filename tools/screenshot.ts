@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { startBrowser } from '../test/support/browser.ts';
+import { startBrowser } from '../testkit/browser.ts';
 import { ROOT } from '../testkit/envoy/binary.ts';
 import { LiveMap } from './demo/live_map.ts';
 import { Mesh } from './demo/mesh.ts';
@@ -12,7 +12,7 @@ import { sendRequests } from './demo/traffic.ts';
 /** `make screenshot`: the picture of the live map in README, of the demo's mesh as it runs. */
 
 const PICTURE = 'docs/map.png';
-const SIZE = { width: 1280, height: 780 };
+const SIZE = { width: 1280, height: 840 };
 /** Sharp on screens with small points, and still a small file: it has few colours. */
 const [SCALE, COLOURS] = [1.5, 96];
 /** Until the numbers are of requests alone, and not of the start. */

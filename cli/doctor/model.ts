@@ -3,6 +3,7 @@ import { isOurs } from '../plugin/find.ts';
 import { bridgeOf, type Sides } from './bridge.ts';
 import { type Direction, type Exchange, exchangeOf, isNativeExchange, type Place } from './exchange.ts';
 import { entries, field, type Json, list, messageOf, text, texts, typeOf } from './json.ts';
+import { isSwitchedOn } from './routes.ts';
 import type { Source } from './source.ts';
 
 /** One model of an Envoy for all rules: its listeners, their chains, their filters in order, and its clusters. */
@@ -16,7 +17,7 @@ export interface Filter {
   where: string;
   /** Its place in the chain, from 0. */
   index: number;
-  /** `disabled: true`: it runs only where a route says so. */
+  /** `disabled: true`, and no route switches it on. */
   isOff: boolean;
   /** Its configuration is to come from a control plane, and has not. */
   isAwaited: boolean;
@@ -40,6 +41,7 @@ export interface Manager {
 
 export interface Chain {
   where: string;
+  config: Json;
   /** Filters on bytes, the connection manager too. */
   networkFilters: Filter[];
   /** Of a chain that speaks HTTP. */
@@ -51,6 +53,7 @@ export interface Chain {
 export interface Listener {
   name: string;
   where: string;
+  config: Json;
   direction: Direction;
   chains: Chain[];
 }
@@ -122,7 +125,7 @@ class Builder {
       const called = text(chain, 'name') || (chain === fallback ? 'the default one' : String(i + 1));
       return this.chain(chain, all.length > 1 ? `${where}, chain ${called}` : where, direction);
     });
-    return { name, where, direction, chains };
+    return { name, where, config: json, direction, chains };
   }
 
   cluster(json: Json): Cluster {
@@ -150,6 +153,7 @@ class Builder {
     const manager = networkFilters.find(({ type }) => type === MANAGER)?.config;
     return {
       where,
+      config: json,
       networkFilters,
       http: manager && this.manager(manager, where, direction),
       tls: tlsOf(json, 'DownstreamTlsContext'),
@@ -157,16 +161,20 @@ class Builder {
   }
 
   private manager(config: Json, where: string, direction: Direction): Manager {
-    const filters = this.filters(list(config, 'http_filters'), where, 'listener', direction);
-    const router = filters.find(({ type }) => type === ROUTER);
     const name = text(config, 'rds', 'route_config_name');
-    const upstream = list(router?.config, 'upstream_http_filters');
+    const routes =
+      field(config, 'route_config') ?? this.source.routes.find((each) => text(each, 'name') === name) ?? {};
+    const filters = this.filters(list(config, 'http_filters'), where, 'listener', direction).map((filter) => ({
+      ...filter,
+      isOff: filter.isOff && !isSwitchedOn(routes, filter.name),
+    }));
+    const upstream = list(filters.find(({ type }) => type === ROUTER)?.config, 'upstream_http_filters');
     return {
       config,
       statPrefix: text(config, 'stat_prefix'),
       filters,
       upstreamFilters: this.filters(upstream, `${where}, behind the router`, 'router', direction),
-      routes: field(config, 'route_config') ?? this.source.routes.find((each) => text(each, 'name') === name) ?? {},
+      routes,
     };
   }
 
@@ -222,6 +230,32 @@ function tlsOf(json: Json, message: string): Json {
 export function exchangesOf(proxy: ProxyModel): Exchange[] {
   return filtersOf(proxy).flatMap(({ exchange }) => exchange ?? []);
 }
+
+/** A chain's filter of ours on connections, which stands before what ends the chain. */
+export const connectionExchange = ({ networkFilters }: Chain) => networkFilters.find(({ exchange }) => exchange);
+
+export interface ConnectionChain {
+  listener: Listener;
+  chain: Chain;
+  filter: Filter;
+  exchange: Exchange;
+}
+
+/** All chains with our filter on connections. */
+export function connectionsOf(proxy: ProxyModel): ConnectionChain[] {
+  return proxy.listeners.flatMap((listener) =>
+    listener.chains.flatMap((chain) => {
+      const filter = connectionExchange(chain);
+      return filter?.exchange ? [{ listener, chain, filter, exchange: filter.exchange }] : [];
+    }),
+  );
+}
+
+/** All of our filters, on HTTP and on connections. */
+export const allExchangesOf = (proxy: ProxyModel) => [
+  ...exchangesOf(proxy),
+  ...connectionsOf(proxy).map(({ exchange }) => exchange),
+];
 
 /** All HTTP filters, wherever they stand. */
 export function filtersOf(proxy: ProxyModel): Filter[] {

@@ -2,7 +2,7 @@
 import { WASM } from '../plugin/find.ts';
 import type { Side } from './exchange.ts';
 import { field, type Json, strings, text } from './json.ts';
-import { behindRouter, type Filter, type Manager, ownExchange, type ProxyModel } from './model.ts';
+import { behindRouter, type Chain, type Filter, type Manager, ownExchange, type ProxyModel } from './model.ts';
 
 /** Who uses what the exchange learned: filters, logs, routes and spans that name a peer's key. */
 
@@ -102,4 +102,24 @@ export function bridgeFor(side: Side, http: Manager, exchange: number): number |
       bridge && !isOff && (bridge === 'both' || bridge === side) && index < exchange === (side === 'upstream'),
   );
   return (side === 'downstream' ? fitting[0] : fitting.at(-1))?.index;
+}
+
+/** The peer of a connection, under names of its own. */
+const OF_CONNECTION = /wasm\.envoy\.wasm\.metadata_exchange\.connection\.(?:downstream|upstream)([\w./-]*)/g;
+
+export interface ConnectionReading {
+  filter: Filter;
+  /** What follows the side in the key: a plain field begins with a dot. */
+  rest: string;
+}
+
+/** What a chain's filters on bytes read of the connection's peer. */
+export function connectionReadings({ networkFilters }: Chain): ConnectionReading[] {
+  return networkFilters
+    .filter(({ exchange }) => !exchange)
+    .flatMap((filter) =>
+      [...strings(filter.config)].flatMap(([source]) =>
+        Array.from(source.matchAll(OF_CONNECTION), ([, rest]) => ({ filter, rest })),
+      ),
+    );
 }

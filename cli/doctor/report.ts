@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { visible } from '../visible.ts';
 import { text } from './json.ts';
-import { exchangesOf, managersOf, type ProxyModel } from './model.ts';
+import { allExchangesOf, managersOf, type ProxyModel } from './model.ts';
 import { places, type Severity } from './rule.ts';
 import type { Diagnosis, Examination } from './rules.ts';
 import { times } from './stats.ts';
@@ -60,7 +60,7 @@ function wrapped(sentence: string): string[] {
 function lookedAt(proxy: ProxyModel): string {
   const { live, isWhole } = proxy.source;
   const id = text(proxy.node, 'id');
-  const exchanges = exchangesOf(proxy).length;
+  const exchanges = allExchangesOf(proxy).length;
   return [
     live
       ? `Envoy ${live.version}, up for ${age(live.uptime)}`

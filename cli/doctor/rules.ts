@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type ProxyModel, proxyOf } from './model.ts';
 import type { Finding, Rule, Severity } from './rule.ts';
+import * as application from './rules/application.ts';
 import * as bridge from './rules/bridge.ts';
+import * as connections from './rules/connections.ts';
 import * as direction from './rules/direction.ts';
 import * as discovery from './rules/discovery.ts';
 import * as failure from './rules/failure.ts';
@@ -52,6 +54,9 @@ export const RULES: Rule[] = [
   strangers.believesStrangers,
   strangers.tellsStrangers,
   strangers.forgedHeader,
+  application.applicationNotTold,
+  application.applicationToldOpen,
+  application.applicationUnderscores,
   failure.noFailurePolicy,
   failure.openGateway,
   failure.openDenyRule,
@@ -62,6 +67,11 @@ export const RULES: Rule[] = [
   outside.toldByListener,
   outside.unmarkedAggregate,
   outside.claimsPass,
+  connections.prefaceForNobody,
+  connections.prefaceForAll,
+  connections.prefaceProtocol,
+  connections.prefaceRefused,
+  connections.noPreface,
   discovery.discoveryCluster,
   discovery.discoveryKeepalive,
   discovery.discoveryVmId,

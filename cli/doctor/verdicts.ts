@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { MODULE } from '../../testkit/envoy/binary.ts';
 import { verdictOn } from '../commands/check.ts';
 import type { Exchange } from './exchange.ts';
-import { exchangesOf, type ProxyModel } from './model.ts';
+import { allExchangesOf, type ProxyModel } from './model.ts';
 
 /** What the built module says to the configurations of a proxy, in its own words. */
 
@@ -24,7 +24,7 @@ export function verdictsOn(proxy: ProxyModel): Said[] {
   const before = known.get(proxy);
   if (before) return before;
   const byContent = new Map<string, Omit<Said, 'exchange'>>();
-  const all = isBuilt() ? [...exchangesOf(proxy), ...proxy.services] : [];
+  const all = isBuilt() ? [...allExchangesOf(proxy), ...proxy.services] : [];
   const said = all.map((exchange) => {
     const key = exchange.found.bytes.toString('base64');
     const verdict = byContent.get(key) ?? ask(exchange);

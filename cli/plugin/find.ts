@@ -53,6 +53,8 @@ interface Candidate extends Found {
 export interface Filter extends Pick<Found, 'what' | 'bytes' | 'text'> {
   /** Whether the filter is this project's. */
   isOurs: boolean;
+  /** Whether it is a filter of connections, and not of requests. */
+  isNetwork: boolean;
   /** Where the configuration stands. */
   path: (string | number)[];
 }
@@ -64,14 +66,23 @@ export function* filtersIn(json: Json, path: (string | number)[] = []): Generato
     const { metadata, spec = {} } = json;
     const text = spec.pluginConfig === undefined ? '' : JSON.stringify(spec.pluginConfig);
     const what = `WasmPlugin ${metadata?.name ?? ''}`;
-    yield { path: [...path, 'spec', 'pluginConfig'], isOurs: isOurs(spec.pluginName, spec.url), what, ...asText(text) };
+    const isNetwork = spec.type === 'NETWORK';
+    yield {
+      path: [...path, 'spec', 'pluginConfig'],
+      isOurs: isOurs(spec.pluginName, spec.url),
+      isNetwork,
+      what,
+      ...asText(text),
+    };
   } else if (WASM.test(json['@type'])) {
     const { config = {} } = json;
     const { configuration, name, root_id, rootId, vm_config, vmConfig } = config;
     const { form, ...content } = contentOf(configuration);
+    const isNetwork = json['@type'].includes('.filters.network.');
     yield {
       path: [...path, 'config', 'configuration'],
       isOurs: isOurs(name, root_id, rootId, vm_config ?? vmConfig),
+      isNetwork,
       what: `Envoy's filter ${name ?? ''}, ${form}`,
       ...content,
     };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import http, { type IncomingMessage, type ServerResponse } from 'node:http';
+import http, { type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { extname, join, relative } from 'node:path';
 import { ROOT } from '../../testkit/envoy/binary.ts';
@@ -83,8 +83,7 @@ export class PageServer implements AsyncDisposable {
 
   private async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
-    const { host = '', origin } = request.headers;
-    if (!HOSTS.has(host.replace(/:\d+$/, '')) || (origin !== undefined && !isLocal(origin))) {
+    if (!isOurs(request.headers)) {
       response.writeHead(403).end('Only by 127.0.0.1 or localhost.\n');
       return;
     }
@@ -129,6 +128,10 @@ function answer(response: ServerResponse, content: unknown): void {
   response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(content));
 }
 
-function isLocal(origin: string): boolean {
-  return URL.canParse(origin) && HOSTS.has(new URL(origin).hostname);
+/** Whether a request is of this page, or of whoever opens it: not of another page in the same browser. */
+function isOurs({ host = '', origin, ...rest }: IncomingHttpHeaders): boolean {
+  if (!HOSTS.has(host.replace(/:\d+$/, ''))) return false;
+  if (origin !== undefined && origin !== `http://${host}`) return false;
+  const { 'sec-fetch-site': from = 'none', 'sec-fetch-mode': mode } = rest;
+  return from === 'same-origin' || from === 'none' || mode === 'navigate';
 }

@@ -10,6 +10,10 @@ import type { Connections } from '../map/edges.ts';
  */
 export type State = 'exchanging' | 'silent' | 'lost' | 'counting' | 'unwatched' | 'unknown';
 
+/** The ids of those who are not known: whoever calls, and whoever is called. */
+export const UNKNOWN_CALLERS = 'unknown/callers';
+export const UNKNOWN_SERVERS = 'unknown/servers';
+
 export interface NodeView {
   /** The same as long as the page lives. */
   id: string;
@@ -21,8 +25,9 @@ export interface NodeView {
   state: State;
   /** What there is to say about its state: one sentence each. */
   remarks: string[];
-  /** How many sidecars of it are watched. */
+  /** How many sidecars of it are watched, and how many of these do not answer. */
   sidecars: number;
+  silent: number;
 }
 
 /** One moment of an edge. Rates are a second, of the seconds before. */
@@ -73,9 +78,9 @@ export interface Snapshot {
 
 /** One thing that a sidecar says of itself to others. */
 export interface Saying {
-  /** `requests`, to servers; or `responses`, to clients. */
-  in: 'requests' | 'responses';
-  /** The header that has the Struct, and how many bytes it has; null if there is none. */
+  /** Where: in requests to servers, responses to clients, or before the bytes of TCP to either. */
+  in: 'requests' | 'responses' | 'connections' | 'answers';
+  /** The header that has the Struct, or TCP's preface, and how many bytes it has; null if there is none. */
   header: { name: string; size: number } | null;
   /** Each field of the Struct by the keys that lead to it, such as LABELS and app, in the order of the wire. */
   fields: [path: string[], value: string][];

@@ -3,6 +3,7 @@ import { Host } from '../../testkit/host/host.ts';
 import { node } from '../../testkit/host/node.ts';
 import type { HeaderPair } from '../../testkit/host/stream.ts';
 import { ID, METADATA } from '../../testkit/http.ts';
+import { preface, readPreface } from '../../testkit/preface.ts';
 import { struct } from '../../testkit/struct.ts';
 import { ask, urlOf } from '../ask.ts';
 import { bytesOfHeader } from '../header/base64.ts';
@@ -22,6 +23,9 @@ const MOST_MILLISECONDS = 4_000;
 
 const DIRECTIONS = { INBOUND: 1, OUTBOUND: 2 } as const;
 type Direction = keyof typeof DIRECTIONS;
+
+/** What a client's proxy asks before it sends a preface. */
+const ENDPOINT_PREFACE = 'xds.upstream_host_metadata.filter_metadata.envoy.wasm.metadata_exchange.preface';
 
 /** Names that the headers may have: the usual ones, and Istio's. */
 const METADATA_NAMES = [METADATA, 'x-envoy-peer-metadata'];
@@ -70,30 +74,62 @@ function referredBy(listener: Json, later: Map<string, Json>): Json[] {
   return [...later].filter(([name]) => text.includes(JSON.stringify(name))).map(([, filter]) => filter);
 }
 
-/** What the module writes to a request, before a client, or to a response, before a server. */
+/** What the module writes: to a request or a connection, before a client, or to what answers it, before a server. */
 function sayingOf(own: Json, filter: Filter, direction: Direction): Saying {
   const { id, cluster, metadata, locality } = own;
   const side = Buffer.alloc(8);
   side[0] = DIRECTIONS[direction];
   const host = new Host({ 'xds.node': node({ id, cluster, metadata, locality }), 'xds.listener_direction': side });
   const root = host.configure(filter.bytes);
-  const where = direction === 'OUTBOUND' ? 'requests' : 'responses';
-  if (root === undefined) return { in: where, header: null, fields: [], others: [], warnings: host.complaints() };
+  const isOutbound = direction === 'OUTBOUND';
+  const where = filter.isNetwork ? (['answers', 'connections'] as const) : (['responses', 'requests'] as const);
+  const saying: Saying = { in: where[Number(isOutbound)], header: null, fields: [], others: [], warnings: [] };
+  if (root !== undefined && filter.isNetwork) Object.assign(saying, connectionSaying(host, root, isOutbound));
+  else if (root !== undefined) Object.assign(saying, headerSaying(host, root, isOutbound, filter));
+  return { ...saying, warnings: host.complaints() };
+}
+
+type Said = Pick<Saying, 'header' | 'fields' | 'others'>;
+
+function headerSaying(host: Host, root: number, isOutbound: boolean, filter: Filter): Said {
   const stream = host.stream(root);
   // A server answers those who have told something themselves.
-  if (direction === 'INBOUND') stream.onRequest(...asClient(filter)).onResponse();
-  else stream.onRequest();
-  const written = direction === 'INBOUND' ? stream.response : stream.request;
-  const saying: Saying = { in: where, header: null, fields: [], others: [], warnings: host.complaints() };
-  for (const [name, value] of written) {
+  if (isOutbound) stream.onRequest();
+  else stream.onRequest(...asClient(filter)).onResponse();
+  const said: Said = { header: null, fields: [], others: [] };
+  for (const [name, value] of isOutbound ? stream.request : stream.response) {
     const content = contentOf(value);
-    if (!content) saying.others.push([name, value]);
-    else {
-      saying.header = { name, size: value.length };
-      saying.fields = [...fieldsOf(content)];
+    if (!content) {
+      said.others.push([name, value]);
+      continue;
     }
+    said.header = { name, size: value.length };
+    said.fields = [...fieldsOf(content)];
   }
-  return saying;
+  return said;
+}
+
+/** To an endpoint that reads prefaces; and to a client that sent one. */
+function connectionSaying(host: Host, root: number, isOutbound: boolean): Said {
+  const connection = host
+    .connection(root)
+    .with({ [ENDPOINT_PREFACE]: Buffer.from([1]) })
+    .begin();
+  const byte = Buffer.from('x');
+  if (isOutbound) connection.fromClient(byte);
+  else
+    connection
+      .fromClient(Buffer.concat([preface({ metadata: { NAME: 'client' }, id: 'client' }), byte]))
+      .fromServer(byte);
+  const written = isOutbound ? connection.toServer : connection.toClient;
+  const found = readPreface(written);
+  if (!found) return { header: null, fields: [], others: [] };
+  const { said, rest } = found;
+  return {
+    header: { name: 'TCP preface', size: written.length - rest.length },
+    fields: [...fieldsOf(said.metadata ?? {})],
+    others: said.id === undefined ? [] : [['x-envoy-peer-metadata-id', said.id]],
+  };
 }
 
 /** The headers of a client, under all names that this configuration may know. */

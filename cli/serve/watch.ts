@@ -292,7 +292,7 @@ function viewOfNode(id: string, { kind, name, namespace, version = '' }: Peer, s
   });
   const known = sidecars.length === 0 ? 'unwatched' : silent.length > 0 ? 'silent' : 'exchanging';
   return {
-    ...{ id, kind, name, namespace, version, remarks, sidecars: sidecars.length },
+    ...{ id, kind, name, namespace, version, remarks, sidecars: sidecars.length, silent: silent.length },
     state: kind === 'workload' ? known : kind === 'unknown' ? 'unknown' : 'unwatched',
   };
 }

@@ -29,5 +29,5 @@ test('the corpus, and a few inputs too large for it, reach every branch of assem
 test('the corpus is small', () => {
   const sizes = ['base64', 'struct', 'config', 'streams', 'discovery', 'prefaces'].map((name) => readCorpus(name));
   expect(sizes.flat().length).toBeLessThanOrEqual(600);
-  expect(sizes.flat().reduce((sum, input) => sum + input.length, 0)).toBeLessThan(500_000);
+  expect(sizes.flat().reduce((sum, input) => sum + input.length, 0)).toBeLessThan(550_000);
 });

@@ -224,3 +224,27 @@ test('connections without end take no memory that does not come back', () => {
   many(20_000);
   expect(host.memorySize()).toBe(before);
 });
+
+test('more connections than a VM has records for: those beyond pass as they are, and are counted', () => {
+  const most = 65_536;
+  const hosted = new HostedProxy({
+    workers: 1,
+    properties: { 'xds.node': NODE, 'xds.listener_direction': direction(INBOUND) },
+  });
+  const [{ host, root }] = hosted.load('').workers;
+  const open = (count: number) => Array.from({ length: count }, () => host.connection(root).begin());
+  const all = open(most);
+  const [beyond] = open(1);
+  beyond.fromClient(PREFACE).fromServer(Buffer.from('answer'));
+  expect([beyond.toServer, beyond.toClient.toString()]).toEqual([PREFACE, 'answer']);
+  all[most - 1].fromClient(PREFACE);
+  expect(struct.read(all[most - 1].filterState[said('downstream')])).toEqual(PEER);
+  hosted.pass(1);
+  expect([hosted.metric('connections'), hosted.metric('streams_unserved')]).toEqual([most, 1]);
+  for (const each of [...all, beyond]) each.end();
+  const [again] = open(1);
+  expect(again.fromClient(Buffer.concat([PREFACE, Buffer.from('x')])).toServer.toString()).toBe('x');
+  again.end();
+  hosted.pass(1);
+  expect(hosted.metric('connections')).toBe(0);
+});

@@ -47,20 +47,22 @@ export interface TcpProxyOptions extends EnvoyOptions {
   chains?: (filters: object[]) => Chain[];
   /** More fields of the access log's lines. */
   log?: Record<string, string>;
+  /** More clusters. */
+  clusters?: object[];
   /** More fields of the bootstrap. */
   bootstrap?: Bootstrap;
 }
 
 /** A bootstrap with a listener of TCP, before a server on this port. */
 export function tcpBootstrap(port: number, options: TcpProxyOptions): Bootstrap {
-  const { direction, config, metadata = OWN, id = OWN_ID, endpoint, cluster, log, bootstrap } = options;
+  const { direction, config, metadata = OWN, id = OWN_ID, endpoint, cluster, log, bootstrap, clusters = [] } = options;
   const filters = [...(options.filters ?? [tcpExchange(config)]), tcpProxy({ name: 'listener', log })];
   const chains = options.chains?.(filters) ?? [{ filters }];
   return {
     node: { id, cluster: 'test-cluster', metadata: { 'istio.io/metadata': metadata } },
     static_resources: {
       listeners: [tcpListener({ name: 'listener', direction, chains })],
-      clusters: [tcpCluster('app', port, endpoint, cluster)],
+      clusters: [tcpCluster('app', port, endpoint, cluster), ...clusters],
     },
     ...bootstrap,
   };
@@ -105,10 +107,10 @@ export class TcpStand implements AsyncDisposable {
     }
   }
 
-  /** A connection through the proxy: its two ends, and its number. */
-  async open(): Promise<{ client: Wire; server: Wire; n: number }> {
+  /** A connection through the proxy, from one of this machine's addresses: its two ends, and its number. */
+  async open(from?: string): Promise<{ client: Wire; server: Wire; n: number }> {
     const n = this.opened++;
-    const client = await Wire.open(this.port);
+    const client = await Wire.open(this.port, from);
     return { client, server: await this.server.wire(n), n };
   }
 
@@ -196,6 +198,11 @@ export class TcpPair implements AsyncDisposable {
   /** What both sidecars logged of the connection that was the n-th to end; the first one unless told. */
   async logged(n = 0): Promise<{ client: Connection; server: Connection }> {
     return { client: await connectionOf(this.client, n), server: await connectionOf(this.server, n) };
+  }
+
+  /** What the client's sidecar alone logged, where the server's has no such log. */
+  clientLogged(n = 0): Promise<Connection> {
+    return connectionOf(this.client, n);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -29,9 +29,12 @@ export class Wire {
     });
   }
 
-  /** Connects to a port of this machine. It stays open for what is to be said when the server has no more to say. */
-  static async open(port: number): Promise<Wire> {
-    const socket = net.connect({ host: '127.0.0.1', port, allowHalfOpen: true });
+  /**
+   * Connects to a port of this machine, from one of its addresses. It stays open for what is to be said when the server has
+   * no more to say.
+   */
+  static async open(port: number, from?: string): Promise<Wire> {
+    const socket = net.connect({ host: '127.0.0.1', port, localAddress: from, allowHalfOpen: true });
     await once(socket, 'connect');
     return new Wire(socket);
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Side } from '../exchange.ts';
-import { type Manager, managersOf, type ProxyModel } from '../model.ts';
-import { bridgeFor, learnedIn, type Reading, readingsOf } from '../readings.ts';
+import { connectionsOf, type Manager, managersOf, type ProxyModel } from '../model.ts';
+import { bridgeFor, connectionReadings, learnedIn, type Reading, readingsOf } from '../readings.ts';
 import { error, type Finding, places, type Rule, warning } from '../rule.ts';
 
 /** The order of the exchange, its bridge to dynamic metadata, and those who use what it learns. */
@@ -64,21 +64,35 @@ export const isPlainKey = (source: string) =>
 
 export const readsTooEarly: Rule = {
   id: 'reads-too-early',
-  check(proxy) {
-    return managersOf(proxy).flatMap(({ http, chain }) => {
-      const learned = learnedIn(proxy, http);
-      const findings = readingsOf(http, chain.where).flatMap((reading): Finding[] => {
-        const exchange = learned[reading.side];
-        const { filter } = reading;
-        if (!filter || exchange === undefined || filter.isOff) return [];
-        const bridge = reading.hasPrefix ? undefined : bridgeFor(reading.side, http, exchange);
-        const wrong = wrongPlace(reading, filter.index, exchange, bridge);
-        return wrong ? [error(filter.where, ...wrong)] : [];
-      });
-      return findings.filter(({ where }, i) => findings.findIndex((each) => each.where === where) === i);
-    });
-  },
+  check: (proxy) => [...requestsTooEarly(proxy), ...connectionsTooEarly(proxy)],
 };
+
+/** The same of rules on connections, which Envoy asks in the order of the chain. */
+function connectionsTooEarly(proxy: ProxyModel): Finding[] {
+  return connectionsOf(proxy).flatMap(({ chain, filter }) => {
+    const early = connectionReadings(chain).filter((each) => each.filter.index < filter.index);
+    return [...new Set(early.map((each) => each.filter))].map(({ where }) => {
+      const what =
+        'It asks who the client of the connection is before the exchange has read it: it stands before the exchange.';
+      return error(where, what, 'Move it after the exchange: docs/tcp.md#use-what-was-learned.');
+    });
+  });
+}
+
+function requestsTooEarly(proxy: ProxyModel): Finding[] {
+  return managersOf(proxy).flatMap(({ http, chain }) => {
+    const learned = learnedIn(proxy, http);
+    const findings = readingsOf(http, chain.where).flatMap((reading): Finding[] => {
+      const exchange = learned[reading.side];
+      const { filter } = reading;
+      if (!filter || exchange === undefined || filter.isOff) return [];
+      const bridge = reading.hasPrefix ? undefined : bridgeFor(reading.side, http, exchange);
+      const wrong = wrongPlace(reading, filter.index, exchange, bridge);
+      return wrong ? [error(filter.where, ...wrong)] : [];
+    });
+    return findings.filter(({ where }, i) => findings.findIndex((each) => each.where === where) === i);
+  });
+}
 
 function wrongPlace(
   { side, phase }: Reading,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type Exchange, has, hearsClaims } from '../exchange.ts';
-import { behindRouter, exchangesOf, managersOf, ownExchange } from '../model.ts';
+import { allExchangesOf, behindRouter, exchangesOf, managersOf, ownExchange } from '../model.ts';
 import { error, type Finding, note, type Rule, warning } from '../rule.ts';
 
 /** Which way a listener looks, by its direction or by the four lists. */
@@ -10,8 +10,8 @@ export const noDirection: Rule = {
   check(proxy) {
     // A waypoint is what no direction means.
     if (proxy.role === 'waypoint') return [];
-    return exchangesOf(proxy).flatMap(({ place, direction, hasLists, where }) => {
-      if (direction || hasLists || (place !== 'listener' && place !== 'router')) return [];
+    return allExchangesOf(proxy).flatMap(({ place, direction, hasLists, where }) => {
+      if (direction || hasLists || place === 'cluster') return [];
       const what =
         'The listener has no traffic_direction, so the filter reads and tells on both sides, as a proxy in the middle does.';
       const todo =

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type Exchange, usesDiscovery } from '../exchange.ts';
 import { entries, field, type Json, seconds, typeOf } from '../json.ts';
-import { exchangesOf, type ProxyModel } from '../model.ts';
+import { allExchangesOf, type ProxyModel } from '../model.ts';
 import { error, type Finding, note, places, type Rule, some, warning } from '../rule.ts';
 import { moduleStat, times } from '../stats.ts';
 
@@ -10,7 +10,7 @@ import { moduleStat, times } from '../stats.ts';
 /** Those who look addresses up, by the name of the cluster that they ask. */
 function askers(proxy: ProxyModel): Map<string, Exchange[]> {
   const all = new Map<string, Exchange[]>();
-  for (const exchange of [...exchangesOf(proxy), ...proxy.services]) {
+  for (const exchange of [...allExchangesOf(proxy), ...proxy.services]) {
     if (!usesDiscovery(exchange)) continue;
     const cluster = exchange.settings.workload_discovery?.cluster ?? 'workload-discovery';
     all.set(cluster, [...(all.get(cluster) ?? []), exchange]);

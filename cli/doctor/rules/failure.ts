@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { field } from '../json.ts';
-import { exchangesOf, managersOf, ownExchange } from '../model.ts';
+import { allExchangesOf, managersOf, ownExchange } from '../model.ts';
 import { readingsOf } from '../readings.ts';
 import { places, type Rule, warning } from '../rule.ts';
 import { stat, times } from '../stats.ts';
@@ -11,7 +11,7 @@ import { facesStrangers } from './strangers.ts';
 export const noFailurePolicy: Rule = {
   id: 'no-failure-policy',
   check(proxy) {
-    const without = exchangesOf(proxy).filter(({ failurePolicy }) => failurePolicy === undefined);
+    const without = allExchangesOf(proxy).filter(({ failurePolicy }) => failurePolicy === undefined);
     if (without.length === 0) return [];
     const what =
       "There is no failure_policy: should the module ever fail, Envoy's default answers each request with 503 from then on.";
@@ -70,7 +70,7 @@ export const openApplication: Rule = {
 export const vmFailed: Rule = {
   id: 'vm-failed',
   check(proxy) {
-    const names = [...new Set(exchangesOf(proxy).map(({ name }) => name))];
+    const names = [...new Set(allExchangesOf(proxy).map(({ name }) => name))];
     return names.flatMap((name) => {
       const count = stat(proxy, new RegExp(`^wasm\\.${escaped(name)}\\.vm_reload_(success|failure)$`));
       if (count === 0) return [];

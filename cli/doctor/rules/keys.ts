@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import { list } from '../json.ts';
-import { behindRouter, type HttpChain, managersOf, ownExchange, type ProxyModel } from '../model.ts';
-import { learnedIn, type Reading, readingsOf } from '../readings.ts';
+import type { Exchange } from '../exchange.ts';
+import { texts } from '../json.ts';
+import { behindRouter, connectionsOf, type HttpChain, managersOf, ownExchange, type ProxyModel } from '../model.ts';
+import { connectionReadings, learnedIn, type Reading, readingsOf } from '../readings.ts';
 import { error, type Finding, places, type Rule, some, warning } from '../rule.ts';
 import { isPlainKey } from './bridge.ts';
 
@@ -50,19 +51,30 @@ export const wrongForm: Rule = {
 
 export const notPublished: Rule = {
   id: 'not-published',
-  check: onReadings((readings, { http }, proxy) => {
-    const own = ownExchange(http)?.exchange;
-    const all = [...(own ? [own] : []), ...behindRouter(proxy, http)];
-    const published = new Set(all.flatMap(({ settings }) => list(settings, 'publish_fields')));
-    const missing = readings.filter(
-      ({ hasPrefix, rest }) => hasPrefix && rest.startsWith('.') && !published.has(rest.slice(1)),
-    );
-    if (all.length === 0 || missing.length === 0) return [];
-    const fields = some(missing.map(({ rest }) => rest.slice(1)));
-    const what = `Plain fields are read that the filter does not publish: ${fields}.`;
-    return [error(places(missing), what, 'Name them in publish_fields, by the same paths.')];
-  }),
+  check: (proxy) => [
+    ...onReadings((readings, { http }) => {
+      const own = ownExchange(http)?.exchange;
+      const fields = readings.filter(({ hasPrefix }) => hasPrefix);
+      return unpublished([...(own ? [own] : []), ...behindRouter(proxy, http)], fields);
+    })(proxy),
+    ...connectionsOf(proxy).flatMap(({ chain, exchange }) =>
+      unpublished(
+        [exchange],
+        connectionReadings(chain).map(({ filter, rest }) => ({ where: filter.where, rest })),
+      ),
+    ),
+  ],
 };
+
+/** Plain fields that are read, and that none of these publishes. */
+function unpublished(exchanges: Exchange[], readings: { where: string; rest: string }[]): Finding[] {
+  const published = new Set(exchanges.flatMap(({ settings }) => texts(settings, 'publish_fields')));
+  const missing = readings.filter(({ rest }) => rest.startsWith('.') && !published.has(rest.slice(1)));
+  if (exchanges.length === 0 || missing.length === 0) return [];
+  const fields = some(missing.map(({ rest }) => rest.slice(1)));
+  const what = `Plain fields are read that the filter does not publish: ${fields}.`;
+  return [error(places(missing), what, 'Name them in publish_fields, by the same paths.')];
+}
 
 export const asksForNobody: Rule = {
   id: 'asks-for-nobody',

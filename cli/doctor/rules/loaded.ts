@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { isOurs } from '../../plugin/find.ts';
-import { exchangesOf, filtersOf } from '../model.ts';
+import { allExchangesOf, filtersOf } from '../model.ts';
 import { error, type Finding, type Rule, warning } from '../rule.ts';
 import { moduleStat, stat } from '../stats.ts';
 
@@ -28,7 +28,7 @@ export const notLoaded: Rule = {
       findings.push(error(where, what, todo));
     }
     const { live } = proxy.source;
-    if (!live || exchangesOf(proxy).length === 0 || live.uptime < YOUNG_SECONDS) return findings;
+    if (!live || allExchangesOf(proxy).length === 0 || live.uptime < YOUNG_SECONDS) return findings;
     if (moduleStat(proxy, 'configurations') > 0) return findings;
     const what = 'The filter is in the configuration, and the module does not run: it was not loaded, or has failed.';
     return [...findings, error('', what, "Read Envoy's log: `grep -i wasm` shows why.")];

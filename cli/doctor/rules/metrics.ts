@@ -5,7 +5,7 @@ import { parse } from 'yaml';
 import { ROOT } from '../../../testkit/envoy/binary.ts';
 import type { Exchange } from '../exchange.ts';
 import { entries, field, list, typeOf } from '../json.ts';
-import { exchangesOf, managersOf } from '../model.ts';
+import { allExchangesOf, exchangesOf, managersOf } from '../model.ts';
 import { error, note, places, type Rule, some, warning } from '../rule.ts';
 import { moduleStat, times } from '../stats.ts';
 import { asksForCertificate } from './strangers.ts';
@@ -23,7 +23,7 @@ function labelsWithRules(): string[] {
 export const noStatsTags: Rule = {
   id: 'no-stats-tags',
   check(proxy) {
-    const counting = exchangesOf(proxy).filter(counts);
+    const counting = allExchangesOf(proxy).filter(counts);
     if (counting.length === 0 || proxy.source.bootstrap === undefined) return [];
     const own = counting.flatMap(({ settings }) => entries(settings, 'metrics', 'labels').map(([name]) => name));
     const missing = [...labelsWithRules(), ...own].filter((each) => !proxy.statsTags.includes(each));

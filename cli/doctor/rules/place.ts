@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { Exchange } from '../exchange.ts';
 import { NATIVE_HEADERS } from '../exchange.ts';
-import { entries, field, type Json, list } from '../json.ts';
+import { entries, field, type Json } from '../json.ts';
 import {
+  allExchangesOf,
   behindRouter,
   exchangesOf,
   type Filter,
@@ -10,8 +11,10 @@ import {
   type HttpChain,
   managersOf,
   ownExchange,
+  type ProxyModel,
 } from '../model.ts';
 import { readingsOf } from '../readings.ts';
+import { offIn, perRoute } from '../routes.ts';
 import { error, type Finding, note, places, type Rule, some, warning } from '../rule.ts';
 
 /** Whether the filter is there, and in its place. */
@@ -20,14 +23,17 @@ export const noFilter: Rule = {
   id: 'no-filter',
   check(proxy) {
     const { listeners, services, source } = proxy;
-    const network = listeners.flatMap(({ chains }) => chains.flatMap((each) => each.networkFilters));
-    const isThere = exchangesOf(proxy).length > 0 || services.length > 0 || network.some(({ exchange }) => exchange);
+    const isThere = allExchangesOf(proxy).length > 0 || services.length > 0;
     // Where it should come and has not, `not-loaded` or `refused-by-envoy` says so.
     if (isThere || source.refused.length > 0) return [];
     if (filtersOf(proxy).some(({ isAwaited, isStandIn }) => isAwaited || isStandIn)) return [];
     if (!source.isWhole && listeners.length === 0) {
       const what = 'The file has no listener: this proxy gets them from a control plane.';
       return [note('', what, 'Give the admin address of the running proxy, or a file with its /config_dump.')];
+    }
+    if (hasProxyProtocol(proxy)) {
+      const what = 'There is no filter. The PROXY protocol tells who the client of a connection is, with limits.';
+      return [note('', what, 'envoy/proxy-protocol/README.md has the limits. The filter does more: docs/tcp.md.')];
     }
     const what =
       'No listener and no cluster has the filter: this proxy neither reads nor tells who is on the other side.';
@@ -36,6 +42,12 @@ export const noFilter: Rule = {
     return [error('', what, todo)];
   },
 };
+
+/** Whether connections carry fields of the PROXY protocol, which needs no module. */
+const hasProxyProtocol = ({ listeners, clusters }: ProxyModel) =>
+  [...listeners, ...clusters].some(({ config }) =>
+    /"(proxy_protocol_tlvs|added_tlvs|tlv_type)"/.test(JSON.stringify(config)),
+  );
 
 export const listenerWithoutFilter: Rule = {
   id: 'listener-without-filter',
@@ -79,9 +91,16 @@ const ANSWERS: [RegExp, string][] = [
 function answerer({ type, config, isOff }: Filter): string | undefined {
   if (isOff) return undefined;
   const [, name] = ANSWERS.find(([pattern]) => pattern.test(type)) ?? [];
-  // Shadow rules take notes, and refuse nobody.
-  if (name === 'RBAC' && !field(config, 'rules') && !field(config, 'matcher')) return undefined;
+  if (name === 'RBAC' && refusesNobody(config)) return undefined;
   return name;
+}
+
+/** Shadow rules take notes, and denials without a policy are none. */
+function refusesNobody(config: Json): boolean {
+  if (field(config, 'matcher')) return false;
+  const rules = field(config, 'rules');
+  const denies = field(rules, 'action') === 'DENY' || field(rules, 'action') === 1;
+  return rules === undefined || (denies && entries(rules, 'policies').length === 0);
 }
 
 export const answersFirst: Rule = {
@@ -146,30 +165,14 @@ export const toldTwice: Rule = {
   },
 };
 
-/** What routes say of a filter: where, and the configuration. */
-function perRoute(routes: Json, filter: string, where = 'the route table'): [string, Json][] {
-  if (routes === null || typeof routes !== 'object') return [];
-  const here = entries(routes, 'typed_per_filter_config').filter(([name]) => name === filter);
-  const found = here.map(([, config]) => [where, config] as [string, Json]);
-  for (const key of ['virtual_hosts', 'routes']) {
-    for (const each of list(routes, key)) {
-      const kind = key === 'routes' ? 'a route' : 'the virtual host';
-      const called = field(each, 'name');
-      found.push(...perRoute(each, filter, called ? `${kind} ${called}` : kind));
-    }
-  }
-  return found;
-}
-
 export const switchedOff: Rule = {
   id: 'switched-off',
   check(proxy) {
     return managersOf(proxy).flatMap(({ http }) =>
       http.filters.flatMap(({ exchange, isOff, name, where }): Finding[] => {
         if (!exchange) return [];
-        const said = perRoute(http.routes, name);
-        const off = said.filter(([, config]) => field(config, 'disabled') === true).map(([place]) => place);
-        if (isOff && said.length === off.length) {
+        const off = offIn(perRoute(http.routes, name));
+        if (isOff) {
           const what = 'The filter is `disabled: true`, and no route switches it on.';
           return [error(where, what, 'Remove `disabled`, or switch it on in typed_per_filter_config.')];
         }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type Exchange, hearsClaims } from '../exchange.ts';
 import { field, type Json } from '../json.ts';
-import { exchangesOf, managersOf, ownExchange, type ProxyModel } from '../model.ts';
+import { connectionsOf, exchangesOf, managersOf, ownExchange, type ProxyModel } from '../model.ts';
 import { readingsOf } from '../readings.ts';
 import { error, type Finding, note, type Rule, warning } from '../rule.ts';
 import { moduleStat, times } from '../stats.ts';
@@ -23,26 +23,40 @@ const LOST: Record<string, string> = {
 
 export const verifyWithoutCertificates: Rule = {
   id: 'verify-without-certificates',
-  check(proxy) {
-    return managersOf(proxy).flatMap((at): Finding[] => {
-      const own = ownExchange(at.http)?.exchange;
-      const mode = modeOf(own);
-      if (!own || !mode) return [];
-      const say = mode === 'require' ? error : warning;
-      const findings: Finding[] = [];
-      if (own.lists.downstream_discovery.length > 0 && !asksForCertificate(at)) {
-        const what = `verify_peer compares claims with certificates, and this listener asks for none: ${LOST[mode]}.`;
-        findings.push(say(own.where, what, 'Give the chain a TLS context with `require_client_certificate: true`.'));
-      }
-      const asked = proxy.clusters.filter(({ isExternal, filters }) => !isExternal && filters.length === 0);
-      if (own.lists.upstream_discovery.length > 0 && asked.length > 0 && asked.every(({ tls }) => !tls)) {
-        const what = `verify_peer compares claims of servers with certificates, and no cluster speaks TLS: ${LOST[mode]}.`;
-        findings.push(say(own.where, what, 'Give the clusters an UpstreamTlsContext with a certificate of the mesh.'));
-      }
-      return findings;
-    });
-  },
+  check: (proxy) => [...requestsWithout(proxy), ...connectionsWithout(proxy)],
 };
+
+/** Connections to a server whose clients show no certificate. */
+function connectionsWithout(proxy: ProxyModel): Finding[] {
+  return connectionsOf(proxy).flatMap(({ exchange, chain }) => {
+    const mode = modeOf(exchange);
+    if (!mode || exchange.lists.downstream_discovery.length === 0) return [];
+    if (field(chain.tls, 'require_client_certificate') === true) return [];
+    const what = `verify_peer compares claims with certificates, and this chain asks for none: ${LOST[mode]}.`;
+    const todo = 'Give the chain a TLS context with `require_client_certificate: true`.';
+    return [(mode === 'require' ? error : warning)(exchange.where, what, todo)];
+  });
+}
+
+function requestsWithout(proxy: ProxyModel): Finding[] {
+  return managersOf(proxy).flatMap((at): Finding[] => {
+    const own = ownExchange(at.http)?.exchange;
+    const mode = modeOf(own);
+    if (!own || !mode) return [];
+    const say = mode === 'require' ? error : warning;
+    const findings: Finding[] = [];
+    if (own.lists.downstream_discovery.length > 0 && !asksForCertificate(at)) {
+      const what = `verify_peer compares claims with certificates, and this listener asks for none: ${LOST[mode]}.`;
+      findings.push(say(own.where, what, 'Give the chain a TLS context with `require_client_certificate: true`.'));
+    }
+    const asked = proxy.clusters.filter(({ isExternal, filters }) => !isExternal && filters.length === 0);
+    if (own.lists.upstream_discovery.length > 0 && asked.length > 0 && asked.every(({ tls }) => !tls)) {
+      const what = `verify_peer compares claims of servers with certificates, and no cluster speaks TLS: ${LOST[mode]}.`;
+      findings.push(say(own.where, what, 'Give the clusters an UpstreamTlsContext with a certificate of the mesh.'));
+    }
+    return findings;
+  });
+}
 
 export const anythingVerifies: Rule = {
   id: 'anything-verifies',
@@ -112,6 +126,8 @@ export const unprovenRule: Rule = {
   check(proxy) {
     return managersOf(proxy).flatMap((at): Finding[] => {
       const mode = modeOf(ownExchange(at.http)?.exchange);
+      // Then nobody is published whose claims are not proven.
+      if (mode === 'require') return [];
       const readings = readingsOf(at.http, at.chain.where).filter(
         ({ filter }) => filter && /\.rbac\./.test(filter.type),
       );
@@ -119,7 +135,8 @@ export const unprovenRule: Rule = {
       return filters.flatMap((filter): Finding[] => {
         if (!filter) return [];
         const asksVerdict = readings.some((each) => each.filter === filter && each.rest === '_verified');
-        if (asksVerdict && mode) return [];
+        // With `require` nothing else is published.
+        if ((asksVerdict && mode) || mode === 'require') return [];
         if (asksVerdict) {
           const what = 'The rule asks for the verdict of verify_peer, which is off: there is never one.';
           return [

@@ -103,7 +103,7 @@ function toldParts({ address, at, nodeId, sayings, problem }: Told): Node[] {
   } else if (problem) {
     parts.push(h('p', { class: 'remark' }, visible(problem)));
   }
-  for (const { saying, where } of together(sayings)) parts.push(...sayingParts(saying, where));
+  parts.push(...sayingParts(sayings));
   if (sayings.length > 0) {
     const source = 'Made by the module itself, from the node and the filter’s configuration in its admin page';
     parts.push(h('p', { class: 'source' }, `${source} ${address}/config_dump. The node is ${visible(nodeId)}.`));
@@ -111,28 +111,47 @@ function toldParts({ address, at, nodeId, sayings, problem }: Told): Node[] {
   return parts;
 }
 
-/** What is said in requests and in responses is mostly the same. */
-function together(sayings: Saying[]): { saying: Saying; where: string }[] {
-  const found = new Map<string, { saying: Saying; where: string }>();
-  const words = { requests: 'requests to servers', responses: 'responses to clients' };
-  for (const saying of sayings) {
-    const key = JSON.stringify({ ...saying, in: '' });
-    const before = found.get(key);
-    found.set(key, { saying, where: before ? `${before.where} and ${words[saying.in]}` : words[saying.in] });
-  }
-  return [...found.values()];
-}
+const PLACES = {
+  requests: 'in requests',
+  responses: 'in responses',
+  connections: 'before a client’s bytes',
+  answers: 'before a server’s bytes',
+};
 
-function sayingParts({ header, fields, others, warnings }: Saying, where: string): Node[] {
-  const parts: Node[] = [];
-  if (header) {
-    const what = h('p', { class: 'source' }, 'The Struct in ', h('code', {}, visible(header.name)));
-    what.append(`, ${header.size} bytes, in ${where}:`);
-    parts.push(what, struct(fields));
-  } else parts.push(h('p', { class: 'remark' }, `No metadata header in ${where}.`));
-  if (others.length > 0) parts.push(h('p', { class: 'source' }, 'Beside it:'), pairs(others, 'Other headers'));
+/** What is said in requests, in responses and over TCP is mostly the same: each Struct once, with where it is. */
+function sayingParts(sayings: Saying[]): Node[] {
+  const same = new Map<string, Saying[]>();
+  for (const saying of sayings.filter(({ header }) => header)) {
+    const key = JSON.stringify(saying.fields);
+    same.set(key, [...(same.get(key) ?? []), saying]);
+  }
+  const parts: Node[] = [...same.values()].flatMap((each) => [
+    h('ul', { class: 'source' }, ...carriers(each)),
+    struct(each[0].fields),
+  ]);
+  const silent = sayings.filter(({ header }) => !header).map((each) => PLACES[each.in]);
+  if (silent.length > 0) parts.push(h('p', { class: 'remark' }, `Nothing ${[...new Set(silent)].join(', ')}.`));
+  const others = new Map(sayings.flatMap((each) => each.others.map((pair) => [pair.join('\0'), pair])));
+  if (others.size > 0) {
+    parts.push(h('p', { class: 'source' }, 'Beside it:'), pairs([...others.values()], 'Beside the Struct'));
+  }
+  const warnings = new Set(sayings.flatMap((each) => each.warnings));
   for (const warning of warnings) parts.push(h('p', { class: 'remark' }, visible(warning)));
   return parts;
+}
+
+/** In what a Struct is sent: a header, or TCP's preface. */
+function carriers(sayings: Saying[]): Node[] {
+  const found = new Map<string, Saying[]>();
+  for (const saying of sayings) {
+    const key = JSON.stringify(saying.header);
+    found.set(key, [...(found.get(key) ?? []), saying]);
+  }
+  return [...found.values()].map((each) => {
+    const { name = '', size = 0 } = each[0].header ?? {};
+    const places = [...new Set(each.map((saying) => PLACES[saying.in]))].sort().join(' and ');
+    return h('li', {}, h('code', {}, visible(name)), ` ${places}, ${size} bytes`);
+  });
 }
 
 /** A Struct field by field: what lies inside of a field stands below it. */
@@ -206,6 +225,11 @@ const TCP_CHARTS: Line[] = [
     of: ({ connections }) => connections?.open ?? 0,
     words: ({ connections }) => String(connections?.open ?? 0),
   },
+  {
+    what: 'connections opened a second',
+    of: ({ connections }) => connections?.opened ?? 0,
+    words: ({ connections }) => (connections?.opened ?? 0).toFixed(1),
+  },
   { what: 'bytes to the server', of: ({ connections }) => connections?.received ?? 0, words: thereOf },
   { what: 'bytes back', of: ({ connections }) => connections?.sent ?? 0, words: backOf },
 ];
@@ -238,7 +262,11 @@ function totals({ total, protocol }: EdgeView): Node[] {
   if (!total) return [];
   const { requests, errors, connections } = total;
   const rows: [string, string][] = connections
-    ? [['connections opened', String(connections.opened)]]
+    ? [
+        ['connections opened', String(connections.opened)],
+        ['bytes to the server', String(connections.received)],
+        ['bytes back', String(connections.sent)],
+      ]
     : [
         [`${protocol} requests`, String(requests)],
         ['failed', String(errors)],

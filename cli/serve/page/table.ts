@@ -2,7 +2,7 @@
 import type { EdgeView, Snapshot } from '../snapshot.ts';
 import { byId, h, say, set } from './dom.ts';
 import { linkTo, type Selection } from './selection.ts';
-import { backOf, failedOf, isBad, nameOf, p99Of, rateOf, thereOf } from './words.ts';
+import { backOf, failedOf, isBad, nameOf, openOf, p99Of, rateOf, thereOf } from './words.ts';
 
 /** The same edges as a table. Rows stay where they are, so that whoever is in one is not thrown out of it. */
 
@@ -51,7 +51,7 @@ function cellsOf(edge: EdgeView): string[] {
   const { now, protocol, isOld } = edge;
   if (isOld) return [protocol, 'no news', '', ''];
   const { connections } = now;
-  if (connections) return [protocol, `${connections.open} open`, `${thereOf(now)} there`, `${backOf(now)} back`];
+  if (connections) return [protocol, openOf(now), `→ ${thereOf(now)}`, `← ${backOf(now)}`];
   return [protocol, rateOf(now), failedOf(now), p99Of(now)];
 }
 

@@ -27,9 +27,11 @@ const ON_PURPOSE: Record<string, string[]> = {
   // These are an application, and a gateway that does not run the filter.
   'envoy/sidecar-pair/app.yaml': ['no-filter'],
   'envoy/grpc-gateway/gateway.yaml': ['no-filter'],
-  // These show what can be done without it.
+  // These do without the module.
   'envoy/proxy-protocol/client.yaml': ['no-filter'],
   'envoy/proxy-protocol/server.yaml': ['no-filter'],
+  // Consul puts its own RBAC first.
+  'envoy/consul/api.yaml': ['answers-first'],
 };
 
 const OSM = ['client/lds.yaml', 'server/lds.yaml', 'bookbuyer.yaml'].map((each) => `envoy/open-service-mesh/${each}`);
@@ -58,6 +60,14 @@ function eachPlugin(config: Bootstrap, change: (plugin: Json) => void): void {
   for (const { http_filters } of managersIn(config)) {
     for (const filter of http_filters) if (isOurs(filter)) change(filter.typed_config.config);
   }
+}
+
+/** The same with those on connections. */
+function eachConnection(config: Bootstrap, change: (plugin: Json) => void): void {
+  const filters: Json[] = listenersOf(config).flatMap(({ filter_chains }) =>
+    filter_chains.flatMap((each: Json) => each.filters),
+  );
+  for (const filter of filters) if (isOurs(filter)) change(filter.typed_config.config);
 }
 
 const configure = (plugin: Json, value: object) => {
@@ -272,6 +282,48 @@ const BROKEN: [path: string, how: string, change: (config: Bootstrap) => void, r
     'not-published',
   ],
   ['grafana/envoy', 'without stats_tags', (config) => delete config.stats_config, 'no-stats-tags'],
+  [
+    'tcp-pair/client',
+    'with `preface: always`',
+    (config) => eachConnection(config, (each) => configure(each, { preface: 'always' })),
+    'preface-for-all',
+  ],
+  [
+    'tcp-pair/client',
+    'without the endpoint’s metadata',
+    (config) => delete clusterOf(config, 'redis').load_assignment.endpoints[0].lb_endpoints[0].metadata,
+    'preface-for-nobody',
+  ],
+  [
+    'tcp-pair/client',
+    'without alpn_protocols',
+    (config) => delete clusterOf(config, 'redis').transport_socket.typed_config.common_tls_context.alpn_protocols,
+    'preface-protocol',
+  ],
+  [
+    'tcp-pair/server',
+    'without publish_fields',
+    (config) => eachConnection(config, (each) => configure(each, { verify_peer: { mode: 'enforce' } })),
+    'not-published',
+  ],
+  [
+    'caller-name/server',
+    'with FAIL_OPEN',
+    (config) =>
+      eachPlugin(config, (each) => {
+        each.failure_policy = 'FAIL_OPEN';
+      }),
+    'application-told-open',
+  ],
+  [
+    'egress-gateway/gateway',
+    'without verify_peer',
+    (config) =>
+      eachPlugin(config, (each) =>
+        configure(each, { ...JSON.parse(each.configuration.value), verify_peer: undefined }),
+      ),
+    'unproven-rule',
+  ],
   ['open-service-mesh/client/lds', 'without a direction', withoutDirection, 'no-direction'],
 ];
 

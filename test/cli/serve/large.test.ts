@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect, test } from 'vitest';
+import { startBrowser } from '../../../testkit/browser.ts';
 import { App } from '../../../testkit/http.ts';
 import { Random } from '../../../testkit/random.ts';
-import { startBrowser } from '../../support/browser.ts';
 import { Serve } from '../../support/serve.ts';
 
 /** The live map of 150 workloads, in Chromium: pages as their sidecars would write them. */

@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Browser, Locator, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startBrowser } from '../../../testkit/browser.ts';
 import { ROOT } from '../../../testkit/envoy/binary.ts';
 import { METADATA, send } from '../../../testkit/http.ts';
 import { struct } from '../../../testkit/struct.ts';
-import { type Expected, expectedEdges, nodeOf, WORKLOADS } from '../../../tools/demo/bookinfo.ts';
+import { BOOKS, DATABASE, type Expected, expectedEdges, nodeOf, WORKLOADS } from '../../../tools/demo/bookinfo.ts';
 import { Mesh } from '../../../tools/demo/mesh.ts';
 import { sendRequests } from '../../../tools/demo/traffic.ts';
-import { startBrowser } from '../../support/browser.ts';
 import { Prometheus } from '../../support/prometheus.ts';
 import { Serve } from '../../support/serve.ts';
 
@@ -62,31 +62,39 @@ const node = (name: string, on = page): Locator => on.locator('.node a').filter(
 const row = (from: string, to: string): Locator => page.locator('#rows tr', { hasText: `${from} → ${to}` });
 
 interface EdgeNumbers {
-  requests: number;
-  failed: number;
-  /** Milliseconds. */
+  /** Since the proxies started: of requests all and those that failed, of TCP connections and bytes each way. */
+  totals: number[];
+  /** Milliseconds; of requests. */
   p99: number;
 }
 
+const isTcp = ({ to }: Expected) => to === DATABASE.name;
+
 /** What Prometheus has of an edge. */
-async function known({ from, to, by }: Expected): Promise<EdgeNumbers> {
+async function known(edge: Expected): Promise<EdgeNumbers> {
+  const { from, to, by } = edge;
   const labels = `reporter="${by[0]}",source_workload="${from}",destination_workload="${to}"`;
   const one = async (query: string) => (await prometheus.query(query))[0]?.values[0] ?? 0;
+  if (isTcp(edge)) {
+    const names = ['connections_opened', 'received_bytes', 'sent_bytes'];
+    return { totals: await Promise.all(names.map((name) => one(`sum(istio_tcp_${name}_total{${labels}})`))), p99: 0 };
+  }
   const requests = await one(`sum(istio_requests_total{${labels}})`);
   const failed = await one(`sum(istio_requests_total{${labels},response_code=~"5.."})`);
   const buckets = `sum by (le) (istio_request_duration_milliseconds_bucket{${labels}})`;
-  const p99 = await one(`histogram_quantile(0.99, ${buckets})`);
-  return { requests, failed, p99 };
+  return { totals: [requests, failed], p99: await one(`histogram_quantile(0.99, ${buckets})`) };
 }
 
 /** The same, as the page shows it: the numbers of the open edge, and its row in the table. */
-async function shown({ from, to }: Expected): Promise<EdgeNumbers> {
+async function shown(edge: Expected): Promise<EdgeNumbers> {
+  const { from, to } = edge;
   await row(from, to).getByRole('link').click();
   await page.getByRole('heading', { name: `${from} → ${to}` }).waitFor();
-  const total = page.getByRole('table', { name: 'Since the proxies started' });
-  const [requests, failed] = await total.locator('td').allTextContents();
+  const table = page.getByRole('table', { name: 'Since the proxies started' });
+  const totals = (await table.locator('td').allTextContents()).map(Number);
+  if (isTcp(edge)) return { totals, p99: 0 };
   const [, time, unit] = /^([\d.]+) (m?s)$/.exec((await row(from, to).locator('td').nth(3).textContent()) ?? '') ?? [];
-  return { requests: Number(requests), failed: Number(failed), p99: Number(time) * (unit === 's' ? 1000 : 1) };
+  return { totals, p99: Number(time) * (unit === 's' ? 1000 : 1) };
 }
 
 test('workloads, edges and numbers are those that Prometheus knows', { timeout: 90_000 }, async () => {
@@ -99,17 +107,18 @@ test('workloads, edges and numbers are those that Prometheus knows', { timeout: 
   expect(names.sort()).toEqual(edges.map(({ from, to }) => `${from} → ${to}`).sort());
   const workloads = [...new Set(edges.flatMap(({ from, to }) => [from, to]))].sort();
   expect((await page.locator('.node .name').allTextContents()).sort()).toEqual(workloads);
-  for (const { name, version } of WORKLOADS) {
+  for (const { name, version } of [...WORKLOADS, DATABASE]) {
     expect(await node(name).locator('.state').textContent()).toBe(`${version} · exchanges`);
   }
-  expect(await node('ratings-db-v1').locator('.state').textContent()).toBe('v1 · no sidecar');
+  expect(await node(BOOKS.name).locator('.state').textContent()).toBe('v1 · no sidecar');
   // Both have asked once more.
   await sleep(3_000);
   for (const edge of edges) {
-    const { requests, failed, p99 } = await known(edge);
-    await expect.poll(async () => (await shown(edge)).requests, { timeout: 10_000 }).toBe(requests);
+    const { totals, p99 } = await known(edge);
+    expect(totals[0], edge.to).toBeGreaterThan(0);
+    await expect.poll(async () => (await shown(edge)).totals, { timeout: 10_000 }).toEqual(totals);
+    if (isTcp(edge)) continue;
     const found = await shown(edge);
-    expect(found.failed).toBe(failed);
     // It is shown with two or three digits.
     expect(found.p99 / p99, `${edge.from}: ${found.p99} ms, ${p99} ms`).toBeCloseTo(1, 1);
   }
@@ -124,7 +133,7 @@ test('Prometheus instead of the sidecars: the same map, but for what they say of
   const names = await second.locator('#rows th').allTextContents();
   expect(names.sort()).toEqual(edges.map(({ from, to }) => `${from} → ${to}`).sort());
   expect(await node('reviews-v3', second).locator('.state').textContent()).toBe('v3 · counts');
-  expect(await node('ratings-db-v1', second).locator('.state').textContent()).toBe('v1 · no sidecar');
+  expect(await node(BOOKS.name, second).locator('.state').textContent()).toBe('v1 · no sidecar');
   await node('reviews-v3', second).click();
   await expect.poll(() => second.locator('#details').textContent()).toContain('asks the sidecars themselves');
   await second.close();
@@ -147,12 +156,12 @@ test('a workload shows the Struct that its sidecar sends, field by field', async
 });
 
 test('who has no sidecar: what the metrics of others say', async () => {
-  await node('ratings-db-v1').click();
+  await node(BOOKS.name).click();
   const details = page.locator('#details');
   await details.getByRole('table', { name: 'Labels' }).waitFor();
   const text = (await details.textContent()) ?? '';
   expect(text).toContain('nobody has exchanged anything here');
-  expect(text).toContain('canonical_serviceratings-db');
+  expect(text).toContain('canonical_servicebooks-api');
 });
 
 test('the keyboard alone is enough', async () => {
@@ -186,7 +195,7 @@ test('the keyboard alone is enough', async () => {
 
   for (let i = 1; i < (await page.locator('.node').count()); i++) await page.keyboard.press('Tab');
   await page.keyboard.press('Tab');
-  expect(await focused()).toMatch(/^[\w-]+ calls [\w-]+: [\d.]+ http requests a second, /);
+  expect(await focused()).toMatch(/^[\w-]+ calls [\w-]+: [\d.]+ (http requests a second|TCP connections open), /);
 });
 
 test('the mouse zooms and moves, and a new snapshot moves nothing', async () => {
@@ -234,7 +243,9 @@ test('a stranger who calls itself markup stays text', async () => {
   const elements = () => page.locator('img, b, script').count();
   const before = await elements();
   for (let i = 0; i < 3; i++) await send(mesh.inboundPort('details-v1'), { headers: [METADATA, header] });
-  await expect.poll(() => page.locator('#rows tr').count(), { timeout: 10_000 }).toBe(10);
+  await expect
+    .poll(() => page.locator('#rows tr').count(), { timeout: 10_000 })
+    .toBe(expectedEdges(mesh.withReport).length + 1);
   const stranger = page.locator('.node a').filter({ hasText: 'onerror' });
   await stranger.click();
   const heading = page.locator('#details h2');

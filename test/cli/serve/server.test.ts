@@ -77,6 +77,10 @@ describe('nobody else’s page can read it', () => {
     ['a name that begins like ours', { host: 'localhost.example' }, 403],
     ['another site’s script', { origin: 'https://example.com' }, 403],
     ['a page without an origin', { origin: 'null' }, 403],
+    ['a page at another port of this machine', { host: 'localhost:1', origin: 'http://localhost:2' }, 403],
+    ['a picture in another page', { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'no-cors' }, 403],
+    ['a link in another page', { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' }, 200],
+    ['the page itself', { host: 'localhost:1', origin: 'http://localhost:1', 'sec-fetch-site': 'same-origin' }, 200],
     ['the machine’s own name', { host: 'localhost:1234' }, 200],
     ['its address', { host: '127.0.0.1' }, 200],
   ])('%s', async (_, headers, status) => {

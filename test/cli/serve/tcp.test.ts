@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect, test } from 'vitest';
+import { startBrowser } from '../../../testkit/browser.ts';
 import { App } from '../../../testkit/http.ts';
-import { startBrowser } from '../../support/browser.ts';
 import { Serve } from '../../support/serve.ts';
 
 /** TCP on the live map, in Chromium: the page of a sidecar as it grows from second to second. */
@@ -32,18 +32,19 @@ test('an edge of TCP has connections and bytes, and stands beside that of HTTP',
   await expect.poll(() => label.locator('.first').textContent()).toBe('3 open');
   await expect.poll(() => label.locator('.second').textContent()).toMatch(/^→ 2\.0 kB\/s {2}← 5\.0 MB\/s$/);
   expect(await label.locator('a').getAttribute('aria-label')).toMatch(
-    /^ratings-v1 calls ratings-db-v1: 3 TCP connections open, 2\.0 kB\/s to the server, 5\.0 MB\/s back\.$/,
+    /^ratings-v1 calls ratings-db-v1: 3 TCP connections open, 0 new a second, 2\.0 kB\/s to the server, 5\.0 MB\/s back\.$/,
   );
   await label.locator('a').click();
   await page.getByRole('img', { name: /^bytes back since / }).waitFor();
   expect(await page.locator('#details figcaption').allTextContents()).toEqual([
     expect.stringMatching(/^connections open.*3$/),
+    expect.stringMatching(/^connections opened a second.*0\.0$/),
     expect.stringMatching(/^bytes to the server.*2\.0 kB\/s$/),
     expect.stringMatching(/^bytes back.*5\.0 MB\/s$/),
   ]);
   const rows = await page.locator('#rows tr').allTextContents();
   expect(rows).toEqual([
     expect.stringMatching(/^ratings-v1 → ratings-db-v1http10\.\d\/s0%-$/),
-    expect.stringMatching(/^ratings-v1 → ratings-db-v1tcp3 open2\.0 kB\/s there5\.0 MB\/s back$/),
+    expect.stringMatching(/^ratings-v1 → ratings-db-v1tcp3 open→ 2\.0 kB\/s← 5\.0 MB\/s$/),
   ]);
 });

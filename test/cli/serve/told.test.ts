@@ -5,8 +5,11 @@ import { toldBy } from '../../../cli/serve/told.ts';
 import { type Listener, metadataExchange, proxy, wasm } from '../../../testkit/envoy/config.ts';
 import { Envoy } from '../../../testkit/envoy/process.ts';
 import { App, METADATA, send } from '../../../testkit/http.ts';
+import { preface } from '../../../testkit/preface.ts';
 import { struct } from '../../../testkit/struct.ts';
 import { ConfigFiles } from '../../support/config_files.ts';
+import { TcpPair } from '../../support/tcp.ts';
+import { echo, Wire } from '../../support/wire.ts';
 
 /**
  * What the live map says that a sidecar tells its peers, beside what it really sends: a real Envoy's header, as the
@@ -109,6 +112,27 @@ describe('is what it sends, in requests and in responses', () => {
     expect(contentOf(request)).toEqual({ NAME: OWN.NAME });
     expect(told.requests.fields).toEqual([[['NAME'], OWN.NAME]]);
   });
+});
+
+test('over TCP: the prefaces of a client’s proxy and of a server’s', async () => {
+  await using pair = await TcpPair.start({ serve: echo });
+  using client = await Wire.open(pair.port);
+  await client.send('question');
+  await client.until('heard question');
+  client.end();
+  await client.untilEnd();
+  const { client: fromServer, server: fromClient } = await pair.logged();
+  const [asks, answers] = await Promise.all([pair.client, pair.server].map((each) => toldBy(each.adminAddress())));
+  const { upstream } = fromServer;
+  const { downstream } = fromClient;
+  expect(asks.sayings.map((each) => each.in)).toEqual(['connections']);
+  expect(answers.sayings.map((each) => each.in)).toEqual(['answers']);
+  for (const [{ sayings }, said] of [[asks, downstream] as const, [answers, upstream] as const]) {
+    expect(gathered(sayings[0])).toEqual(asText(said.struct));
+    expect(sayings[0].others).toEqual([['x-envoy-peer-metadata-id', said.id]]);
+    const written = preface({ metadata: said.struct as object, id: said.id });
+    expect(sayings[0].header).toEqual({ name: 'TCP preface', size: written.length });
+  }
 });
 
 test('who tells nothing: no header, and no words put into its mouth', async () => {

@@ -81,4 +81,22 @@ describe('Redis', () => {
     expect(await redis(database.port, 'llen', 'mylist')).toBe('20000');
     await expectAttributed(pair, 5 + 50);
   });
+
+  test('behind Envoy’s own proxy for Redis, too, which is no tcp_proxy', async () => {
+    await using database = await startRedis();
+    const type = 'type.googleapis.com/envoy.extensions.filters.network.redis_proxy.v3.RedisProxy';
+    const typed_config = {
+      '@type': type,
+      stat_prefix: 'redis',
+      settings: { op_timeout: '5s' },
+      prefix_routes: { catch_all_route: { cluster: 'app' } },
+    };
+    const chains = (filters: object[]) => [{ filters: [filters[0], { name: 'redis', typed_config }] }];
+    await using pair = await TcpPair.start({ server: { chains }, to: database.port });
+    expect(await redis(pair.port, 'set', 'key', 'value')).toBe('OK');
+    expect(await redis(pair.port, 'get', 'key')).toBe('value');
+    await untilMetric(pair.server, 'preface_found', 2);
+    await untilMetric(pair.client, 'preface_found', 2);
+    expect((await pair.clientLogged(1)).upstream).toMatchObject({ struct: SERVER, id: SERVER_ID });
+  });
 });

@@ -5,6 +5,7 @@ import { TAKES_PREFACES } from '../../../testkit/envoy/tcp.ts';
 import { HEAD, preface, readPreface } from '../../../testkit/preface.ts';
 import { Random } from '../../../testkit/random.ts';
 import { OWN, OWN_ID, PEER, PEER_ID, TcpStand, untilMetric } from '../../support/tcp.ts';
+import { Wire } from '../../support/wire.ts';
 
 /** Prefaces that come in pieces: what is held is held no longer than needed, and nothing is lost or shifted. */
 
@@ -152,5 +153,38 @@ describe('a preface that goes on no further', () => {
     expect((await silent.server.until(DATA)).toString()).toBe(DATA);
     await untilMetric(stand.envoy, 'preface_found', 1);
     for (const { client } of [silent, half]) client[Symbol.dispose]();
+  });
+
+  test('of many clients and of many servers at once: all are let go, and the filter serves the next one', async () => {
+    const config = { preface: 'endpoint_metadata' };
+    await using stand = await TcpStand.start({ config, endpoint: TAKES_PREFACES, workers: 2 });
+    const MANY = 200;
+    const clients = await Promise.all(Array.from({ length: MANY }, () => Wire.open(stand.port)));
+    // The first half stops within its preface; the servers of the others do.
+    await Promise.all(clients.map((wire, i) => wire.send(i % 2 ? 'question' : HALF)));
+    const own = preface({ metadata: OWN, id: OWN_ID });
+    await stand.envoy.until('all servers are there', () => stand.server.wires.length === MANY);
+    const asked = () => stand.server.wires.filter(({ text }) => text.endsWith('question'));
+    await stand.envoy.until('half of them are asked', () => asked().length === MANY / 2);
+    await Promise.all(asked().map((wire) => wire.send(HALF)));
+    await untilMetric(stand.envoy, 'preface_stalled', MANY);
+    const [asking, stopping] = [1, 0].map((odd) => clients.filter((_, i) => i % 2 === odd));
+    await Promise.all(asking.map((wire) => wire.untilEnd()));
+    for (const { received } of asking) expect(received.length).toBe(0);
+    const held = Buffer.concat([own, HALF]);
+    await stand.envoy.until('the others arrived', () => {
+      return stand.server.wires.filter(({ received }) => received.equals(held)).length === MANY / 2;
+    });
+    for (const wire of stopping) wire.end();
+    for (const wire of stand.server.wires) wire.end();
+    await Promise.all(stopping.map((wire) => wire.untilEnd()));
+    await untilMetric(stand.envoy, 'connections', 0);
+    const next = await Wire.open(stand.port);
+    await next.send(Buffer.concat([PREFACE, Buffer.from('next')]));
+    const server = await stand.server.wire(MANY);
+    expect(await server.until(Buffer.concat([own, Buffer.from('next')]))).toEqual(
+      Buffer.concat([own, Buffer.from('next')]),
+    );
+    next[Symbol.dispose]();
   });
 });

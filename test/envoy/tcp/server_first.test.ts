@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { describe, expect, test } from 'vitest';
 import { NOBODY } from '../../../testkit/connection_log.ts';
+import { tcpExchange } from '../../../testkit/envoy/tcp.ts';
 import { CLIENT, CLIENT_ID, metric, SERVER, SERVER_ID, TcpPair, untilMetric } from '../../support/tcp.ts';
 import { greet, Wire } from '../../support/wire.ts';
 
@@ -56,5 +57,19 @@ describe('a server that greets its clients', () => {
     const logged = await pair.logged();
     expect(logged.client.upstream).toMatchObject(server);
     expect(logged.server.downstream).toEqual(NOBODY);
+  });
+
+  test('greets also whom RBAC will turn away: that is asked at the client’s first byte, and not before', async () => {
+    const rules = { policies: { nobody: { permissions: [{ any: true }], principals: [{ not_id: { any: true } }] } } };
+    const type = 'type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC';
+    const rbac = { name: 'rbac', typed_config: { '@type': type, stat_prefix: 'tcp', rules } };
+    const filters = [tcpExchange({ preface: 'always' }), rbac];
+    await using pair = await TcpPair.start({ serve: greet, server: { filters } });
+    using wire = await Wire.open(pair.port);
+    expect((await wire.until('welcome\n')).toString()).toBe('welcome\n');
+    await wire.send('hello');
+    expect((await wire.untilEnd()).toString()).toBe('welcome\n');
+    expect((await pair.app.wire()).text).toBe('');
+    expect(await pair.server.stat('tcp.rbac.denied')).toBe(1);
   });
 });

@@ -70,4 +70,36 @@ describe.each<How>(['lds', 'ecds'])('a configuration that comes by %s', (how) =>
     ).toEqual(expected.sort());
     await untilMetric(stand.envoy, 'connections', 0);
   });
+
+  test('a preface that stops is given up in time, also where its configuration was replaced meanwhile', async () => {
+    await using stand = await start(1);
+    const half = preface({ metadata: { NAME: 'half' } }).subarray(0, 20);
+    using wire = await Wire.open(stand.port);
+    await wire.send(half);
+    const server = await stand.server.wire();
+    await stand.update(generation(1));
+    expect(await server.until(half)).toEqual(half);
+    await untilMetric(stand.envoy, 'preface_stalled', 1);
+  });
+
+  test('a connection that Envoy ends with its old listener is counted out', async () => {
+    const bootstrap = { node: { id: OWN_ID, cluster: 'test-cluster', metadata } };
+    const drain = { drainSeconds: 1, drainAtOnce: true, workers: 2 };
+    await using stand = await UpdatableTcp.start(
+      how,
+      generation(0),
+      { direction: 'INBOUND', bootstrap, ...drain },
+      echo,
+    );
+    const [wire, half] = [await Wire.open(stand.port), await Wire.open(stand.port)];
+    await greet(wire, 'old');
+    await half.send(preface({ metadata: { NAME: 'half' } }).subarray(0, 20));
+    await untilMetric(stand.envoy, 'connections', 2);
+    await stand.update(generation(1));
+    if (how === 'lds') await Promise.all([wire.untilEnd(), half.untilEnd()]);
+    for (const each of [wire, half]) each[Symbol.dispose]();
+    await untilMetric(stand.envoy, 'connections', 0);
+    using next = await Wire.open(stand.port);
+    expect((await greet(next, 'new'))?.metadata).toEqual(says(1));
+  });
 });

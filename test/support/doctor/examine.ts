@@ -2,6 +2,7 @@
 import { type Diagnosis, examine } from '../../../cli/doctor/rules.ts';
 import { type Source, sourceIn } from '../../../cli/doctor/source.ts';
 import { CHAIN_CASES } from './chain_cases.ts';
+import { CONNECTION_CASES } from './connection_cases.ts';
 import { COUNTED_CASES } from './counted_cases.ts';
 import type { Case, Given } from './given.ts';
 import { SAFETY_CASES } from './safety_cases.ts';
@@ -9,7 +10,7 @@ import { SETTING_CASES } from './setting_cases.ts';
 
 /** What the doctor says of a case. */
 
-export const CASES: Case[] = [...CHAIN_CASES, ...SAFETY_CASES, ...SETTING_CASES, ...COUNTED_CASES];
+export const CASES: Case[] = [...CHAIN_CASES, ...CONNECTION_CASES, ...SAFETY_CASES, ...SETTING_CASES, ...COUNTED_CASES];
 
 /** What the doctor says of a configuration and of what would be counted. */
 export function examined({ config, stats, uptime = 3600, beside }: Given): Diagnosis[] {
