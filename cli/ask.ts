@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import { existsSync, statSync } from 'node:fs';
+import http from 'node:http';
+
 /** Asking Envoys and servers by HTTP. */
 
 /** How long anybody may take to answer, unless told. */
@@ -28,4 +31,25 @@ export async function ask(url: URL, options: { body?: URLSearchParams; milliseco
   const text = await response.text();
   if (!response.ok) throw new Error(`answered ${response.status}: ${text.slice(0, 200).trim()}`);
   return text;
+}
+
+/** Whether something is a socket in the file system, where an Envoy may have its admin page. */
+export const isSocket = (path: string) => existsSync(path) && statSync(path).isSocket();
+
+/** A page that somebody serves at a socket; throws if there is none. */
+export function askAtSocket(socketPath: string, path: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const signal = AbortSignal.timeout(MOST_MILLISECONDS);
+    const request = http.get({ socketPath, path, signal, agent: false }, async (response) => {
+      try {
+        let text = '';
+        for await (const chunk of response.setEncoding('utf8')) text += chunk;
+        if (response.statusCode !== 200) throw new Error(`answered ${response.statusCode}`);
+        resolve(text);
+      } catch (error) {
+        reject(error);
+      }
+    });
+    request.on('error', reject);
+  });
 }

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { startBrowser } from '../test/support/browser.ts';
+import { startBrowser } from '../testkit/browser.ts';
 import { ROOT } from '../testkit/envoy/binary.ts';
 import { LiveMap } from './demo/live_map.ts';
 import { Mesh } from './demo/mesh.ts';

@@ -52,6 +52,8 @@ export interface Verdict {
   complaints: string[];
   /** Where in the configuration, for the eye; empty if that is nowhere. */
   shown: string[];
+  /** The size of the metadata header that it would send. */
+  headerBytes: number;
 }
 
 const MOST_COLUMNS = 100;
@@ -59,10 +61,17 @@ const MOST_COLUMNS = 100;
 /** Gives a configuration to the module. */
 export function verdictOn({ bytes, text, node: runner }: Found): Verdict {
   const host = new Host({ 'xds.node': runner ? node(runner) : NODE });
-  const isTaken = host.configure(bytes) !== undefined;
+  const root = host.configure(bytes);
   const complaints = host.complaints();
+  // It writes its metrics at a tick.
+  if (root !== undefined) host.tick(root);
   const at = complaints.map((line) => /refused at byte (\d+):/.exec(line)?.[1]).find((byte) => byte !== undefined);
-  return { isTaken, complaints, shown: text && at !== undefined ? pointedAt(text, Number(at)) : [] };
+  return {
+    isTaken: root !== undefined,
+    complaints,
+    shown: text && at !== undefined ? pointedAt(text, Number(at)) : [],
+    headerBytes: host.metrics['metadata_exchange.own_header_bytes'] ?? 0,
+  };
 }
 
 /** The line of a text that has this byte, and a mark below it. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { existsSync } from 'node:fs';
 import { defineCommand } from 'citty';
-import { failure, isAddress } from '../ask.ts';
+import { failure, isAddress, isSocket } from '../ask.ts';
 import { jsonOf, report } from '../doctor/report.ts';
 import { examine } from '../doctor/rules.ts';
 import { type Source, sourceAt, sourceIn } from '../doctor/source.ts';
@@ -16,7 +16,8 @@ export const doctor = defineCommand({
     envoy: {
       type: 'positional',
       required: false,
-      description: 'Admin addresses of Envoys, HOST:PORT; or files: a bootstrap, or a saved /config_dump; - reads one',
+      description:
+        'Admin addresses of Envoys, HOST:PORT or a socket; or files: a bootstrap, a saved /config_dump; - reads one',
     },
     json: { type: 'boolean', description: 'as JSON' },
   },
@@ -24,8 +25,10 @@ export const doctor = defineCommand({
     if (args._.length === 0)
       throw new UsageError('name an Envoy by its admin address, or a file with its configuration');
     for (const each of args._) {
-      if (!isFile(each) && !/^https?:\/\/|:\d+$/.test(each)) readInput(each);
-      if (!isFile(each) && !isAddress(each)) throw new UsageError(`${visible(each)} is no address`);
+      if (isFile(each) || isSocket(each)) continue;
+      // What looks like no address is a file that is not there, and reading it says so.
+      if (!/^https?:\/\/|:\d+$/.test(each)) readInput(each);
+      if (!isAddress(each)) throw new UsageError(`${visible(each)} is no address`);
     }
     const problems: string[] = [];
     const sources = await Promise.all(args._.map((each) => read(each, problems)));
@@ -40,7 +43,7 @@ export const doctor = defineCommand({
   },
 });
 
-const isFile = (name: string) => name === '-' || existsSync(name);
+const isFile = (name: string) => name === '-' || (existsSync(name) && !isSocket(name));
 
 /** Reads what a word names; what cannot be read is a problem, and the others are looked at. */
 async function read(name: string, problems: string[]): Promise<Source | undefined> {

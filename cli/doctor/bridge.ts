@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { field, type Json, messageOf, strings, text } from './json.ts';
+import { field, type Json, messageOf, text } from './json.ts';
 
 /** The Lua bridge from filter state to dynamic metadata: which filter it is, and for which sides. */
 
@@ -17,7 +17,3 @@ export function bridgeOf(any: Json): Sides | undefined {
   if (!isFile && !isRun && !isInline) return undefined;
   return (/^\s*metadata_exchange_side\s*=\s*["'](downstream|upstream)["']/m.exec(script)?.[1] as Sides) ?? 'both';
 }
-
-/** Whether a script or a configuration clears the route, so that it is chosen again. */
-export const choosesRouteAgain = (config: Json) =>
-  [...strings(config)].some(([each]) => each.includes('clearRouteCache'));

@@ -58,7 +58,13 @@ const HEADERS: Method[] = [{ name: 'istio_headers', skipsExternal: false }];
 const POLICIES = ['', 'FAIL_RELOAD', 'FAIL_CLOSED', 'FAIL_OPEN'];
 
 /** Reads our filter out of an Envoy filter's configuration; undefined if it is another one's. */
-export function exchangeOf(any: Json, where: string, place: Place, direction: Direction, node: Json) {
+export function exchangeOf(
+  any: Json,
+  where: string,
+  place: Place,
+  direction: Direction,
+  node: Json,
+): Exchange | undefined {
   const type = typeOf(any);
   const isService = type === 'envoy.extensions.wasm.v3.WasmService';
   if (!isService && !WASM.test(`/${type}`)) return undefined;
@@ -69,7 +75,7 @@ export function exchangeOf(any: Json, where: string, place: Place, direction: Di
   const content = contentIn(config);
   const settings = settingsIn(content.text);
   const hasLists = LISTS.some((each) => Array.isArray(settings[each]));
-  const exchange: Exchange = {
+  return {
     name: text(config, 'name'),
     where,
     place,
@@ -82,7 +88,6 @@ export function exchangeOf(any: Json, where: string, place: Place, direction: Di
     vmId: text(vm, 'vm_id'),
     found: { what: where, ...content, node: node && nodeFrom(node) },
   };
-  return exchange;
 }
 
 /** Whether it is a Wasm filter in name only. */

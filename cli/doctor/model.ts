@@ -232,7 +232,7 @@ export function exchangesOf(proxy: ProxyModel): Exchange[] {
 }
 
 /** A chain's filter of ours on connections, which stands before what ends the chain. */
-export const connectionExchange = ({ networkFilters }: Chain) => networkFilters.find(({ exchange }) => exchange);
+const connectionExchange = ({ networkFilters }: Chain) => networkFilters.find(({ exchange }) => exchange);
 
 export interface ConnectionChain {
   listener: Listener;

@@ -19,8 +19,9 @@ export function report(examinations: Examination[], paint: Paint): string {
 
 function blockOf({ proxy, diagnoses }: Examination, paint: Paint): string {
   const head = [paint('bold', visible(proxy.source.name)), `  ${visible(lookedAt(proxy))}`];
-  const found = grouped(diagnoses).map((each) => linesOf(each, paint).join('\n'));
-  return [...head, '', [...found, summary(diagnoses, paint)].join('\n\n')].join('\n');
+  const findings = grouped(diagnoses);
+  const found = findings.map((each) => linesOf(each, paint).join('\n'));
+  return [...head, '', [...found, summary(findings, paint)].join('\n\n')].join('\n');
 }
 
 /** Equal findings at several places are one. */
@@ -61,12 +62,9 @@ function lookedAt(proxy: ProxyModel): string {
   const { live, isWhole } = proxy.source;
   const id = text(proxy.node, 'id');
   const exchanges = allExchangesOf(proxy).length;
+  const file = isWhole ? 'a configuration' : 'a part of a configuration';
   return [
-    live
-      ? `Envoy ${live.version}, up for ${age(live.uptime)}`
-      : isWhole
-        ? 'a configuration'
-        : 'a part of a configuration',
+    live ? `Envoy ${live.version}, up for ${age(live.uptime)}` : file,
     ...(id ? [`node ${id}`] : []),
     `${times(proxy.listeners.length, 'listener')}, ${times(managersOf(proxy).length, 'HTTP chain')}`,
     `${times(exchanges, 'exchange filter')}, ${times(proxy.clusters.length, 'cluster')}`,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseAllDocuments } from 'yaml';
-import { ask, urlOf } from '../ask.ts';
+import { ask, askAtSocket, isSocket, urlOf } from '../ask.ts';
 import { field, type Json, list, text, typeOf } from './json.ts';
 
 /** Where the doctor reads: a running Envoy's admin page, or a file. Either way it ends up as the same pieces. */
@@ -51,7 +51,7 @@ const TICK_MILLISECONDS = 1500;
 
 /** Asks a running Envoy. */
 export async function sourceAt(address: string): Promise<Source> {
-  const page = (path: string) => ask(new URL(path, urlOf(address)));
+  const page = (path: string) => (isSocket(address) ? askAtSocket(address, path) : ask(new URL(path, urlOf(address))));
   const [dump, requests, info] = await Promise.all([
     page('/config_dump'),
     page(`/stats?filter=${REQUESTS}`),
@@ -90,7 +90,8 @@ export function sourceIn(name: string, content: string): Source {
     if (dumped) return dumped;
     isKnown = addBootstrap(source, json) || addResources(source, json) || isKnown;
   }
-  if (!isKnown) throw new Error('is neither a bootstrap, nor a /config_dump, nor has it listeners or clusters');
+  if (!isKnown)
+    throw new Error('no bootstrap, no /config_dump, no listener and no cluster: `check` reads plugin configurations');
   return source;
 }
 

@@ -15,6 +15,8 @@ export interface Said {
   isTaken: boolean;
   /** What it complains of, without its name before it. */
   complaints: string[];
+  /** The size of the metadata header that it would send. */
+  headerBytes: number;
 }
 
 const known = new WeakMap<ProxyModel, Said[]>();
@@ -36,6 +38,6 @@ export function verdictsOn(proxy: ProxyModel): Said[] {
 }
 
 function ask({ found }: Exchange): Omit<Said, 'exchange'> {
-  const { isTaken, complaints } = verdictOn(found);
-  return { isTaken, complaints: complaints.map((line) => line.replace(/^metadata_exchange: /, '')) };
+  const { complaints, isTaken, headerBytes } = verdictOn(found);
+  return { isTaken, headerBytes, complaints: complaints.map((line) => line.replace(/^metadata_exchange: /, '')) };
 }

@@ -9,8 +9,8 @@ import { edgeId, nodeId } from './names.ts';
  * where somebody unknown takes the place of somebody known.
  */
 
-/** The counters that this goes by. */
-export const COUNTED: string[] = [REQUESTS, TCP.opened, TCP.received, TCP.sent];
+/** The counters that this goes by: of TCP those of new connections, since what passes on old ones says nothing new. */
+export const COUNTED: string[] = [REQUESTS, TCP.opened];
 
 /** How long a known peer is not heard of, at least, before it counts as lost: two rounds of asking. */
 const QUIET_MILLISECONDS = 1_800;
@@ -68,7 +68,7 @@ export class Exchange {
 
   private add(now: number, side: Side, edge: Edge): void {
     const { requests, connections } = edge;
-    const traffic = connections ? connections.opened + (connections.received + connections.sent > 0 ? 1 : 0) : requests;
+    const traffic = connections?.opened ?? requests;
     if (traffic <= 0) return;
     const key = `${side} ${edgeId(edge)}`;
     const observer = nodeId(edge[side], side);

@@ -34,7 +34,11 @@ export class History {
     return this.edges.get(edge) ?? [];
   }
 
-  /** Forgets edges that nobody told of for so long, and says which are left. */
+  clear(): void {
+    this.edges.clear();
+  }
+
+  /** Forgets edges that nobody told of for so long. */
   forget(now: number): void {
     for (const [edge, moments] of this.edges) {
       if (now - (moments.at(-1)?.at ?? 0) > MOST_AGE) this.edges.delete(edge);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type Edge, type Peer, peerOf, versionOf } from '../map/edges.ts';
 import type { Sample } from '../map/samples.ts';
-import type { Told } from './snapshot.ts';
+import { type Told, UNKNOWN_CALLERS, UNKNOWN_SERVERS } from './snapshot.ts';
 
 /** What nodes and edges are known by. */
 
 /** A node's id. Who is unknown is two: those who call, and those who are called. */
 export function nodeId({ kind, namespace, name, version = '' }: Peer, side: 'source' | 'destination'): string {
-  if (kind === 'unknown') return side === 'source' ? 'unknown/callers' : 'unknown/servers';
+  if (kind === 'unknown') return side === 'source' ? UNKNOWN_CALLERS : UNKNOWN_SERVERS;
   return [kind, namespace, name, version].map(encodeURIComponent).join('/');
 }
 

@@ -18,6 +18,8 @@ export class Sidecar {
   /** Its newest page comes last. */
   private pages: Page[] = [];
   private readonly known: Series = new Map();
+  /** Whether it has been asked only once. */
+  private isNew = true;
   /** Since when it does not answer, and why; undefined while it does. */
   silent: { since: number; reason: string } | undefined;
   /** What is wrong with what it answers. */
@@ -36,6 +38,7 @@ export class Sidecar {
       // What it counted while it was silent is not of the last seconds.
       if (this.silent) this.pages = [];
       this.silent = undefined;
+      this.isNew = this.isNew && this.pages.length === 0;
       this.pages.push({ at, samples });
       // The one that is just older than the time is where the time begins.
       while (this.pages.length > 2 && this.pages[1].at <= at - seconds * 1000) this.pages.shift();
@@ -59,7 +62,7 @@ export class Sidecar {
     const [first, last] = [this.pages[0], this.pages.at(-1)];
     if (this.silent || !last) return [];
     // What it counted before it was asked is not known; which edges there are is.
-    if (first === last) return last.samples.map((sample) => ({ ...sample, value: 0 }));
+    if (first === last) return this.isNew ? last.samples.map((sample) => ({ ...sample, value: 0 })) : [];
     const scale = (seconds * 1000) / (last.at - first.at);
     return increase(first.samples, last.samples).map((sample) => ({ ...sample, value: sample.value * scale }));
   }

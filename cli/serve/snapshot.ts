@@ -10,6 +10,10 @@ import type { Connections } from '../map/edges.ts';
  */
 export type State = 'exchanging' | 'silent' | 'lost' | 'counting' | 'unwatched' | 'unknown';
 
+/** The ids of those who are not known: whoever calls, and whoever is called. */
+export const UNKNOWN_CALLERS = 'unknown/callers';
+export const UNKNOWN_SERVERS = 'unknown/servers';
+
 export interface NodeView {
   /** The same as long as the page lives. */
   id: string;
@@ -21,8 +25,9 @@ export interface NodeView {
   state: State;
   /** What there is to say about its state: one sentence each. */
   remarks: string[];
-  /** How many sidecars of it are watched. */
+  /** How many sidecars of it are watched, and how many of these do not answer. */
   sidecars: number;
+  silent: number;
 }
 
 /** One moment of an edge. Rates are a second, of the seconds before. */

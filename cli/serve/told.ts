@@ -59,9 +59,9 @@ export function readDump(dump: Json): Omit<Told, 'address' | 'at'> {
     const direction = listener?.traffic_direction;
     if (direction !== 'INBOUND' && direction !== 'OUTBOUND') continue;
     for (const filter of [...filtersIn(listener), ...filtersIn(referredBy(listener, later))]) {
-      if (!filter.isOurs) continue;
-      const saying = sayingOf(own, filter, direction);
-      sayings.set(JSON.stringify(saying), saying);
+      // In a mesh many listeners have the same.
+      const key = JSON.stringify([direction, filter.isNetwork, filter.bytes.toString('base64')]);
+      if (filter.isOurs && !sayings.has(key)) sayings.set(key, sayingOf(own, filter, direction));
     }
   }
   const nothing = 'None of its listeners that look inbound or outbound has this project’s filter.';

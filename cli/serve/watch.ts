@@ -27,7 +27,7 @@ const TICK = { envoys: 1_000, prometheus: 5_000 };
 const MOST_LABELS = 40;
 /** How many sidecars of one workload are asked what they say, and how old an answer may be. */
 const MOST_TOLD = 5;
-const TOLD_MILLISECONDS = 10_000;
+const [TOLD_MILLISECONDS, FAILED_MILLISECONDS] = [10_000, 3_000];
 const MOST_LISTED = 5;
 
 /** What is counted, however it was asked. */
@@ -51,6 +51,8 @@ export class Watch {
   private readonly stopping = new AbortController();
   private standing: Sample[] = [];
   private leftOut = 0;
+  /** How often something was counted. */
+  private taken = 0;
   private isAsking = false;
 
   constructor(private readonly options: WatchOptions) {
@@ -128,6 +130,8 @@ export class Watch {
   private take(now: number, { grown, standing, hasTotals }: Counted): void {
     this.standing = standing;
     const { seconds } = this.options;
+    // At first it is known only which edges there are.
+    if (this.taken === 1) this.history.clear();
     const all = new Map(mapOf(standing, null, { byVersion: true }).edges.map((edge) => [edgeId(edge), edge]));
     const current = mapOf(grown, seconds, { standing, byVersion: true }).edges;
     for (const edge of current) {
@@ -140,6 +144,7 @@ export class Watch {
     }
     const told = new Set(current.map(edgeId));
     this.history.forget(now);
+    this.taken++;
     for (const [id, view] of this.edges) {
       if (!this.history.has(id)) this.edges.delete(id);
       else if (!told.has(id)) this.edges.set(id, { ...view, isOld: true });
@@ -150,7 +155,7 @@ export class Watch {
       const peer = peerAt(sidecar);
       if (peer) this.nodes.set(nodeId(peer, 'source'), peer);
     }
-    this.leftOut = [...all.keys(), ...told].filter((id) => !this.edges.has(id)).length;
+    this.leftOut = [...new Set([...all.keys(), ...told])].filter((id) => !this.edges.has(id)).length;
   }
 
   private snapshotOf(at: number, problems: string[]): Snapshot {
@@ -222,9 +227,10 @@ export class Watch {
   private async learn(sidecar: Sidecar): Promise<void> {
     const { address, silent, told } = sidecar;
     const nothing: Told = { address, at: Date.now(), nodeId: '', sayings: [], problem: null };
+    const mostAge = told?.problem ? FAILED_MILLISECONDS : TOLD_MILLISECONDS;
     if (silent) {
       sidecar.told = { ...(told ?? nothing), problem: silent.reason };
-    } else if (!told || told.problem || Date.now() - told.at > TOLD_MILLISECONDS) {
+    } else if (!told || Date.now() - told.at > mostAge) {
       sidecar.told = await toldBy(address).catch((error) => ({ ...(told ?? nothing), problem: reasonOf(error) }));
     }
   }
@@ -292,7 +298,7 @@ function viewOfNode(id: string, { kind, name, namespace, version = '' }: Peer, s
   });
   const known = sidecars.length === 0 ? 'unwatched' : silent.length > 0 ? 'silent' : 'exchanging';
   return {
-    ...{ id, kind, name, namespace, version, remarks, sidecars: sidecars.length },
+    ...{ id, kind, name, namespace, version, remarks, sidecars: sidecars.length, silent: silent.length },
     state: kind === 'workload' ? known : kind === 'unknown' ? 'unknown' : 'unwatched',
   };
 }

@@ -20,14 +20,15 @@ function complaining(
 ) {
   const byLine = new Map<string, Exchange[]>();
   for (const { exchange, isTaken, complaints } of verdictsOn(proxy)) {
-    const tells = exchange.lists.upstream_propagation.length + exchange.lists.downstream_propagation.length > 0;
     for (const line of complaints) {
-      if (!isTaken || !matches(line) || (!tells && isAboutTelling(line))) continue;
+      if (!isTaken || !matches(line) || (!tells(exchange) && isAboutTelling(line))) continue;
       byLine.set(line, [...(byLine.get(line) ?? []), exchange]);
     }
   }
   return Array.from(byLine, ([line, exchanges]) => find(places(exchanges), line));
 }
+
+const tells = ({ lists }: Exchange) => lists.upstream_propagation.length + lists.downstream_propagation.length > 0;
 
 /** Who tells nobody need not have anything to tell. */
 const isAboutTelling = (line: string) => NOTHING.test(line) || CUT.test(line) || SECRETS.test(line);
@@ -87,6 +88,23 @@ export const ownMetadataCut: Rule = {
     if (findings.length > 0 || count === 0) return findings;
     const what = `Not all of the own metadata is told: ${times(count, 'field')} did not fit into the header, over all VMs.`;
     return [warning('', what, `Envoy's log names them, at level warning. ${todo}`)];
+  },
+};
+
+/** What peers take of a header unless their `max_header_size` says another number. */
+const USUAL_BYTES = 8192;
+
+export const ownHeaderLarge: Rule = {
+  id: 'own-header-large',
+  check(proxy) {
+    const large = verdictsOn(proxy).filter(({ exchange, headerBytes }) => headerBytes > USUAL_BYTES && tells(exchange));
+    const counted = moduleStat(proxy, 'own_header_bytes') / moduleStat(proxy, 'configurations');
+    const bytes = Math.max(...large.map(({ headerBytes }) => headerBytes), Math.floor(counted) || 0);
+    if (bytes <= USUAL_BYTES) return [];
+    const what = `The own metadata header has ${bytes} bytes, and peers refuse more than their max_header_size, ${USUAL_BYTES} unless set.`;
+    const todo =
+      'Choose what is needed with metadata_fields, or raise max_header_size of all peers. Servers may refuse such requests with 431.';
+    return [warning(places(large.map(({ exchange }) => exchange)), what, todo)];
   },
 };
 

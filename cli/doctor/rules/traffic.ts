@@ -159,3 +159,16 @@ export const streamsUnserved: Rule = {
     return [warning('', what, 'Give Envoy more workers (`--concurrency`), or bound its connections.')];
   },
 };
+
+/** So many entries pushed out for each that was found say that the cache is too small. */
+const MANY_EVICTIONS = 0.1;
+
+export const cacheSmall: Rule = {
+  id: 'cache-small',
+  check(proxy) {
+    const evictions = moduleStat(proxy, 'cache_evictions');
+    if (evictions === 0 || evictions < moduleStat(proxy, 'cache_hits') * MANY_EVICTIONS) return [];
+    const what = `There are more peers than the cache keeps: ${times(evictions, 'peer')} had to go.`;
+    return [note('', what, 'Make max_peer_cache_size larger: docs/size.md says what it costs.')];
+  },
+};

@@ -36,21 +36,24 @@ function show(): void {
 function facts({ nodes, edges, problems, source, asked, leftOut }: Snapshot): void {
   const count = (state: NodeView['state']) => nodes.filter((node) => node.state === state).length;
   const fact = (state: NodeView['state'], words: string) => h('li', { class: state }, picture(state), words);
+  const sum = (of: (node: NodeView) => number) => nodes.reduce((total, node) => total + of(node), 0);
+  const silent = sum((node) => node.silent);
+  const well = sum((node) => (node.state === 'lost' ? 0 : node.sidecars - node.silent));
   const many = (n: number, one: string, several: string) => `${n} ${n === 1 ? one : several}`;
   const list = [
     ...(source === 'envoys'
-      ? [fact('exchanging', `${count('exchanging')} of ${many(asked, 'sidecar exchanges', 'sidecars exchange')}`)]
+      ? [fact('exchanging', `${well} of ${many(asked, 'sidecar exchanges', 'sidecars exchange')}`)]
       : [fact('counting', `${count('counting')} count, says Prometheus`)]),
-    ...(count('silent') > 0 ? [fact('silent', many(count('silent'), 'does not answer', 'do not answer'))] : []),
-    ...(count('lost') > 0 ? [fact('lost', many(count('lost'), 'lost peers', 'lost peers'))] : []),
+    ...(silent > 0 ? [fact('silent', many(silent, 'does not answer', 'do not answer'))] : []),
+    ...(count('lost') > 0 ? [fact('lost', many(count('lost'), 'workload lost peers', 'workloads lost peers'))] : []),
     ...(count('unwatched') > 0
       ? [fact('unwatched', many(count('unwatched'), 'without sidecar', 'without sidecars'))]
       : []),
     ...(count('unknown') > 0 ? [fact('unknown', 'unknown peers')] : []),
   ];
   const place = byId('facts');
-  const text = list.map(({ textContent }) => textContent).join();
-  if (place.textContent !== text.replaceAll(',', '')) place.replaceChildren(...list);
+  const text = list.map(({ textContent }) => textContent).join('');
+  if (place.textContent !== text) place.replaceChildren(...list);
   const said = [...problems, ...(leftOut > 0 ? [`${leftOut} edges more than the map has room for are left out.`] : [])];
   const notes = byId('problems');
   if (notes.textContent !== said.join('')) notes.replaceChildren(...said.map((each) => h('li', {}, visible(each))));

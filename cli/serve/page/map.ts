@@ -53,8 +53,8 @@ export class MapView {
         if (sourceEvent) this.isMoved = true;
         set(this.viewport, { transform: String(transform) });
       });
-    // Its keys move the picture, also where nothing in it has the focus.
-    set(this.svg, { tabindex: 0 });
+    // Its keys move the picture, also where nothing in it has the focus; and it is no image, but what has links.
+    set(this.svg, { tabindex: 0, role: 'group' });
     select(this.svg).call(this.zoom).on('dblclick.zoom', null);
     new ResizeObserver(() => !this.isMoved && this.fit()).observe(this.svg);
     this.svg.addEventListener('keydown', (event) => this.onKey(event));
@@ -246,7 +246,7 @@ export class MapView {
   private sizeOf(node: NodeView, snapshot: Snapshot): NodeSize {
     const name = this.widthOf(short(nameOf(node, snapshot), MOST_CHARACTERS), '600 14px');
     // Room for each state: a node does not grow.
-    const states = (['exchanging', 'lost', 'unwatched'] as const).map((state) => stateOf({ ...node, state }));
+    const states = (['exchanging', 'silent', 'lost', 'unwatched'] as const).map((state) => stateOf({ ...node, state }));
     const state = Math.max(...states.map((each) => this.widthOf(each, '12px')));
     const width = Math.ceil(TEXT_AT + Math.max(name, state) + BEHIND);
     return { id: node.id, width: Math.min(MOST_WIDTH, Math.max(LEAST_WIDTH, width)), height: NODE_HEIGHT };

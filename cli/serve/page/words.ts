@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { bytesOf, errorsOf, requestsOf, timeOf } from '../../map/drawing.ts';
 import { visible } from '../../visible.ts';
-import type { EdgeView, NodeView, Numbers, Snapshot, State } from '../snapshot.ts';
+import { type EdgeView, type NodeView, type Numbers, type Snapshot, type State, UNKNOWN_CALLERS } from '../snapshot.ts';
 
 /** What the page says of nodes and edges. Characters that nobody sees are written as their numbers. */
 
@@ -17,15 +17,23 @@ export const STATES: Record<State, string> = {
 
 /** A node's name: with its namespace where there are several. */
 export function nameOf(node: NodeView, { nodes }: Snapshot): string {
-  if (node.kind === 'unknown') return 'unknown';
+  if (node.kind === 'unknown') return node.id === UNKNOWN_CALLERS ? 'unknown callers' : 'unknown servers';
   const namespaces = new Set(nodes.filter(({ kind }) => kind === 'workload').map(({ namespace }) => namespace));
   const name = visible(node.name) || '(no name)';
   return namespaces.size > 1 && node.kind === 'workload' ? `${visible(node.namespace)}/${name}` : name;
 }
 
+/** A node's state, with how many replicas of it there are. */
+function wordsOf({ kind, state, sidecars, silent }: NodeView): string {
+  if (kind === 'service') return 'service, not a workload';
+  if (sidecars < 2) return STATES[state];
+  return state === 'silent' ? `${silent} of ${sidecars}: ${STATES[state]}` : `${STATES[state]} ×${sidecars}`;
+}
+
 /** What stands below the name. */
-export function stateOf({ version, kind, state }: NodeView): string {
-  const words = kind === 'service' ? 'service, not a workload' : STATES[state];
+export function stateOf(node: NodeView): string {
+  const { version } = node;
+  const words = wordsOf(node);
   return version ? `${visible(short(version, 16))} · ${words}` : words;
 }
 

@@ -114,7 +114,7 @@ describe('a file', () => {
   });
 
   test.each([
-    ['nothing that is Envoy’s', 'a: 1', 'is neither a bootstrap'],
+    ['nothing that is Envoy’s', 'a: 1', 'no bootstrap, no /config_dump'],
     ['YAML that nobody can read', 'a: [1\nb: 2', 'Flow sequence'],
   ])('%s: exit code 1, and why', async (_, content, why) => {
     const { code, stdout, stderr } = await metadataExchange(['doctor', file('odd.yaml', content)]);
@@ -145,6 +145,14 @@ describe('a running Envoy', () => {
     const saved = await metadataExchange(['doctor', '-'], await envoy.admin('/config_dump'));
     expect(saved.code).toBe(1);
     expect(saved.stdout.split('\n').slice(2)).toEqual(asked.stdout.split('\n').slice(2));
+  });
+
+  test('by the socket of its admin page', async () => {
+    const socket = join(folder, 'admin.sock');
+    await using _envoy = await Envoy.start({ ...HEALTHY, admin: { address: { pipe: { path: socket } } } });
+    const { code, stdout, stderr } = await metadataExchange(['doctor', socket]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toMatch(/^ {2}Envoy 1\.\d+\.\d+, up for/m);
   });
 
   test('one that does not answer is named; the others are looked at', async () => {

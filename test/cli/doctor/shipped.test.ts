@@ -27,11 +27,6 @@ const ON_PURPOSE: Record<string, string[]> = {
   // These are an application, and a gateway that does not run the filter.
   'envoy/sidecar-pair/app.yaml': ['no-filter'],
   'envoy/grpc-gateway/gateway.yaml': ['no-filter'],
-  // These do without the module.
-  'envoy/proxy-protocol/client.yaml': ['no-filter'],
-  'envoy/proxy-protocol/server.yaml': ['no-filter'],
-  // Consul puts its own RBAC first.
-  'envoy/consul/api.yaml': ['answers-first'],
 };
 
 const OSM = ['client/lds.yaml', 'server/lds.yaml', 'bookbuyer.yaml'].map((each) => `envoy/open-service-mesh/${each}`);

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect, test } from 'vitest';
+import { startBrowser } from '../../../testkit/browser.ts';
 import { App } from '../../../testkit/http.ts';
 import { Random } from '../../../testkit/random.ts';
-import { startBrowser } from '../../support/browser.ts';
 import { Serve } from '../../support/serve.ts';
 
 /** The live map of 150 workloads, in Chromium: pages as their sidecars would write them. */
 
 const WORKLOADS = 150;
-/** How often it is arranged: on a busy machine the fastest of these says how long it takes. */
+/** How often it is arranged, and how long that may take each time. */
 const TIMES = 3;
-const MOST_MILLISECONDS = 1_000;
+const MOST_SECONDS = 1;
 
 const BOUNDS = ['0.5', '1', '5', '10', '25', '50', '100', '250', '500', '1000', '2500', '5000', '10000', '+Inf'];
 
@@ -47,18 +47,23 @@ test('is arranged within a second, and no label lies on another', { timeout: 120
   expect(edges).toBeGreaterThan(WORKLOADS);
   expect(await page.locator('.label').count()).toBe(edges);
 
-  const took = await page.evaluate((times) => {
-    const button = document.getElementById('arrange') as HTMLButtonElement;
-    return Array.from({ length: times }, () => {
-      const start = performance.now();
-      button.click();
-      // With what the browser needs to know where everything is.
+  // Its processor time: on a busy machine the clock says how much others do. Script, styles and boxes are in it.
+  const session = await page.context().newCDPSession(page);
+  await session.send('Performance.enable', { timeDomain: 'threadTicks' });
+  const spent = async () => {
+    const { metrics } = await session.send('Performance.getMetrics');
+    return metrics.find(({ name }) => name === 'TaskDuration')?.value ?? Number.NaN;
+  };
+  const before = await spent();
+  await page.evaluate((times) => {
+    for (let i = 0; i < times; i++) {
+      document.getElementById('arrange')?.click();
       document.getElementById('picture')?.getBoundingClientRect();
-      return performance.now() - start;
-    });
+    }
   }, TIMES);
-  await page.screenshot({ path: 'build/pictures/map-150.png' });
-  expect(Math.min(...took), took.join()).toBeLessThan(MOST_MILLISECONDS);
+  const seconds = ((await spent()) - before) / TIMES;
+  expect(seconds).toBeGreaterThan(0);
+  expect(seconds).toBeLessThan(MOST_SECONDS);
 
   const overlaps = await page.evaluate(() => {
     const boxes = [...document.querySelectorAll('.node rect, .label text')].map((each) => {
@@ -75,4 +80,15 @@ test('is arranged within a second, and no label lies on another', { timeout: 120
     );
   });
   expect(overlaps).toEqual([]);
+
+  // What is too small to be read is found by its name, and shown larger.
+  const width = async () => (await page.locator('.node a', { hasText: 'workload-77' }).boundingBox())?.width ?? 0;
+  const small = await width();
+  await page.getByRole('searchbox').fill('load-77');
+  await expect.poll(() => page.locator('#rows tr:visible').count()).toBeLessThan(10);
+  await page.keyboard.press('Enter');
+  await page.locator('#details').getByRole('heading', { level: 2, name: 'workload-77' }).waitFor();
+  expect(await width()).toBeGreaterThan(small * 3);
+  await page.getByRole('searchbox').fill('');
+  await expect.poll(() => page.locator('#rows tr:visible').count()).toBe(edges);
 });

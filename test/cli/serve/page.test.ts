@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Browser, Locator, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { startBrowser } from '../../../testkit/browser.ts';
 import { ROOT } from '../../../testkit/envoy/binary.ts';
 import { METADATA, send } from '../../../testkit/http.ts';
 import { struct } from '../../../testkit/struct.ts';
 import { BOOKS, DATABASE, type Expected, expectedEdges, nodeOf, WORKLOADS } from '../../../tools/demo/bookinfo.ts';
 import { Mesh } from '../../../tools/demo/mesh.ts';
 import { sendRequests } from '../../../tools/demo/traffic.ts';
-import { startBrowser } from '../../support/browser.ts';
 import { Prometheus } from '../../support/prometheus.ts';
 import { Serve } from '../../support/serve.ts';
 

@@ -110,5 +110,6 @@ test('100,000 peers, each with one request: every one is counted, and memory doe
   await envoy.until('all are counted', async () => (await unnamed(envoy)) === 99_000);
   expect(await total(envoy)).toBe(100_000);
   expect(await envoy.stat('wasmcustom.metadata_exchange.traffic_series')).toBe(1001);
-  expect((await allocated()) - before, 'bytes').toBeLessThan(1 << 20);
+  // What the last connections had comes back when Envoy has deleted them.
+  await envoy.until('no more memory is taken than before', async () => (await allocated()) - before < 1 << 20);
 }, 120_000);

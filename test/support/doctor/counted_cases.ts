@@ -66,6 +66,12 @@ export const COUNTED_CASES: Case[] = [
   ...REFUSALS.map((cause) => counter('refused', `refused_${cause}`)),
   counter('oversize', 'oversize'),
   counter('streams-unserved', 'streams_unserved'),
+  {
+    rule: 'cache-small',
+    severity: 'note',
+    broken: { config: SERVER, stats: { ...RUNS, peers_received: 900, cache_hits: 400, cache_evictions: 300 } },
+    healthy: { config: SERVER, stats: { ...RUNS, peers_received: 900, cache_hits: 880, cache_evictions: 10 } },
+  },
   counter('unverified', 'unverified', inbound([exchange({ verify_peer: { mode: 'mark' } })], { tls: MESH_TLS })),
   counter('mismatches', 'mismatches', inbound([exchange({ verify_peer: { mode: 'mark' } })], { tls: MESH_TLS })),
   counter('unnamed-traffic', 'traffic_unnamed'),

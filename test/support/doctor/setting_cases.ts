@@ -16,6 +16,8 @@ const LARGE = {
   'istio.io/metadata': { NAME: 'reviews-v1', NOTES: 'x'.repeat(5000), LABELS: { app: 'reviews' } },
 };
 
+const HUGE = { 'istio.io/metadata': { NAME: 'reviews-v1', NOTES: 'x'.repeat(8000) } };
+
 const BY_ADDRESS = { downstream_discovery: [{ workload_discovery: {} }] };
 
 /** A cluster that leads to a control plane. */
@@ -89,6 +91,12 @@ export const SETTING_CASES: Case[] = [
     severity: 'warning',
     broken: { config: outbound([exchange()], { node: nodeWith(LARGE) }) },
     healthy: { config: outbound([exchange({ metadata_fields: ['NAME', 'LABELS'] })], { node: nodeWith(LARGE) }) },
+  },
+  {
+    rule: 'own-header-large',
+    severity: 'warning',
+    broken: { config: outbound([exchange({ max_header_size: 12000 })], { node: nodeWith(HUGE) }) },
+    healthy: { config: outbound([exchange({ max_header_size: 8192 })], { node: nodeWith(LARGE) }) },
   },
   {
     rule: 'tells-secrets',
