@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { NOBODY } from '../../../testkit/connection_log.ts';
 import { tcpExchange } from '../../../testkit/envoy/tcp.ts';
 import { CLIENT, CLIENT_ID, metric, SERVER, SERVER_ID, TcpPair, untilMetric } from '../../support/tcp.ts';
+import { OLDEST_AND_NEWEST } from '../../support/traffic.ts';
 import { greet, Wire } from '../../support/wire.ts';
 
 /** Servers that speak first, as MySQL's and SMTP's do: nobody may wait for a client that waits for them. */
@@ -21,9 +22,9 @@ async function conversation({ port, app }: TcpPair): Promise<[asked: string, ans
   return [(await app.wire()).text, wire.text];
 }
 
-describe('a server that greets its clients', () => {
+describe.each(OLDEST_AND_NEWEST)('a server that greets its clients, Envoy %s', (_, version) => {
   test('is not waited for, and learns who the client is; what it is comes too late to be told', async () => {
-    await using pair = await TcpPair.start({ serve: greet });
+    await using pair = await TcpPair.start({ version, serve: greet });
     expect(await conversation(pair)).toEqual(['hello', 'welcome\nheard hello']);
     const logged = await pair.logged();
     expect(logged.server.downstream).toMatchObject(client);
@@ -33,7 +34,7 @@ describe('a server that greets its clients', () => {
   });
 
   test('tells it in front of its greeting, where its sidecar says so to all: each side knows the other', async () => {
-    await using pair = await TcpPair.start({ serve: greet, server: { config: { preface: 'always' } } });
+    await using pair = await TcpPair.start({ version, serve: greet, server: { config: { preface: 'always' } } });
     expect(await conversation(pair)).toEqual(['hello', 'welcome\nheard hello']);
     const logged = await pair.logged();
     expect(logged.server.downstream).toMatchObject(client);
@@ -41,7 +42,7 @@ describe('a server that greets its clients', () => {
   });
 
   test('is known by its client’s sidecar while the client is still silent', async () => {
-    await using pair = await TcpPair.start({ serve: greet, server: { config: { preface: 'always' } } });
+    await using pair = await TcpPair.start({ version, serve: greet, server: { config: { preface: 'always' } } });
     using wire = await Wire.open(pair.port);
     expect((await wire.until('welcome\n')).toString()).toBe('welcome\n');
     await untilMetric(pair.client, 'preface_found', 1);
@@ -50,7 +51,7 @@ describe('a server that greets its clients', () => {
 
   test('that says goodbye at once, to a client that never spoke', async () => {
     const serve = (wire: Wire) => void wire.send('too many connections\n').then(() => wire.end());
-    await using pair = await TcpPair.start({ serve, server: { config: { preface: 'always' } } });
+    await using pair = await TcpPair.start({ version, serve, server: { config: { preface: 'always' } } });
     using wire = await Wire.open(pair.port);
     expect((await wire.untilEnd()).toString()).toBe('too many connections\n');
     wire.end();
@@ -64,7 +65,7 @@ describe('a server that greets its clients', () => {
     const type = 'type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC';
     const rbac = { name: 'rbac', typed_config: { '@type': type, stat_prefix: 'tcp', rules } };
     const filters = [tcpExchange({ preface: 'always' }), rbac];
-    await using pair = await TcpPair.start({ serve: greet, server: { filters } });
+    await using pair = await TcpPair.start({ version, serve: greet, server: { filters } });
     using wire = await Wire.open(pair.port);
     expect((await wire.until('welcome\n')).toString()).toBe('welcome\n');
     await wire.send('hello');

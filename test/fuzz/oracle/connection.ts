@@ -44,6 +44,10 @@ export interface Counts {
   refused: number;
   stalled: number;
   sent: number;
+  /** Connections, and the application's bytes both ways: for Istio's metrics. */
+  connections: number;
+  fromClients: number;
+  fromServers: number;
 }
 
 interface Peer {
@@ -126,7 +130,9 @@ export class ConnectionModel {
     private readonly counts: Counts,
     /** The time, in seconds. */
     private readonly now: () => number,
-  ) {}
+  ) {
+    counts.connections++;
+  }
 
   fromClient(bytes: Buffer, isEnd: boolean): void {
     this.pass(this.toServer, bytes, isEnd);
@@ -154,6 +160,7 @@ export class ConnectionModel {
   private pass(way: Direction, bytes: Buffer, isEnd: boolean): void {
     if (this.isClosed || way.isEnded) return;
     way.held = Buffer.concat([way.held, bytes]);
+    if (way === this.toServer) this.counts.fromClients += bytes.length;
     // Nobody is told of nothing.
     if (way === this.toServer && way.held.length === 0 && !isEnd) return;
     if (!way.isDone) {
@@ -175,6 +182,7 @@ export class ConnectionModel {
     if (first.what === 'preface') {
       this.counts.found++;
       way.held = way.held.subarray(first.size);
+      if (way === this.toServer) this.counts.fromClients -= first.size;
       if (way === this.toServer && this.answers) this.toClient.tells = true;
       this.settle(way, first.peer);
       return true;
@@ -190,6 +198,7 @@ export class ConnectionModel {
       way.gone.push(this.preface);
       this.counts.sent++;
     }
+    if (way === this.toClient) this.counts.fromServers += way.held.length;
     way.gone.push(way.held);
     way.held = Buffer.alloc(0);
     way.isDone = true;

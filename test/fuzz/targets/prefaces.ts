@@ -33,6 +33,8 @@ const CONFIGS = [
   '{"preface":"always","max_header_size":300}',
   '{"preface":"endpoint_metadata"}',
   '{"preface":"answer"}',
+  '{"preface":"always","metrics":{}}',
+  '{"preface":"always","metrics":{"max_series":1},"verify_peer":{"mode":"mark"}}',
   '{"preface":"always","verify_peer":{"mode":"mark"}}',
   '{"preface":"always","verify_peer":{"mode":"enforce"}}',
   '{"preface":"always","verify_peer":{"mode":"require"},"publish_fields":["NAME"]}',
@@ -49,6 +51,13 @@ const CONFIGS = [
   '{"preface":"always","downstream_discovery":[{"baggage":{}},{"istio_headers":{}}],"upstream_propagation":[{"baggage":{}}]}',
 ];
 const COUNTERS = ['found', 'not_found', 'refused', 'stalled', 'sent'] as const;
+/** Istio's metrics of TCP, and what they count. */
+const TRAFFIC: Record<string, keyof Counts> = {
+  istio_tcp_connections_opened_total: 'connections',
+  istio_tcp_connections_closed_total: 'connections',
+  istio_tcp_received_bytes_total: 'fromClients',
+  istio_tcp_sent_bytes_total: 'fromServers',
+};
 const METADATA = 'xds.upstream_host_metadata.filter_metadata.';
 
 /** Hostile bytes at the begin of connections, in pieces, with stalls and ends: compared with the model after each step. */
@@ -119,7 +128,16 @@ interface Live {
 
 /** One program. */
 class Run {
-  readonly counts: Counts = { found: 0, not_found: 0, refused: 0, stalled: 0, sent: 0 };
+  readonly counts: Counts = {
+    found: 0,
+    not_found: 0,
+    refused: 0,
+    stalled: 0,
+    sent: 0,
+    connections: 0,
+    fromClients: 0,
+    fromServers: 0,
+  };
   private readonly before: Record<string, number>;
   private readonly live = new Map<number, Live>();
 
@@ -138,7 +156,15 @@ class Run {
   }
 
   private counted(): Record<string, number> {
-    return Object.fromEntries(COUNTERS.map((name) => [name, this.proxy.metric(`preface_${name}`) ?? 0]));
+    const ours = COUNTERS.map((name) => [name, this.proxy.metric(`preface_${name}`) ?? 0]);
+    // Of all peers, known and unknown.
+    const sum = (name: string) =>
+      Object.entries(this.proxy.process.metrics).reduce(
+        (all, [key, value]) => all + (key.endsWith(name) ? value : 0),
+        0,
+      );
+    const istios = Object.keys(TRAFFIC).map((name) => [name, sum(name)]);
+    return Object.fromEntries([...ours, ...istios]);
   }
 
   private open(n: number): Live {
@@ -214,6 +240,9 @@ class Run {
     this.proxy.pass(2);
     const now = this.counted();
     for (const name of COUNTERS) same(`preface_${name}`, now[name] - this.before[name], this.counts[name]);
+    for (const [name, count] of Object.entries(TRAFFIC)) {
+      same(name, now[name] - this.before[name], this.config.fields.metrics ? this.counts[count] : 0);
+    }
     same('connections', this.proxy.metric('connections') ?? 0, 0);
     if (this.host.memorySize() > mostMemory(0)) throw new Error('what came and went took memory');
   }
@@ -246,7 +275,7 @@ export function generatePrefaces(random: Random, corpus: Uint8Array[]): Prefaces
     if (random.oneIn(15)) steps.push({ pass: 1 + random.below(7) });
     if (random.oneIn(30)) steps.push({ gone: random.below(open) });
   }
-  if (random.oneIn(3)) steps.push({ pass: 6 });
+  if (random.oneIn(3)) steps.push({ pass: random.pick([6, 6, 16, 31]) });
   return {
     config: random.below(CONFIGS.length),
     node: random.below(NODES.length),
