@@ -62,7 +62,6 @@ export const RULES: Rule[] = [
   failure.noFailurePolicy,
   failure.openGateway,
   failure.openDenyRule,
-  failure.openApplication,
   failure.vmFailed,
   outside.tellsOutside,
   outside.externalClusterTells,

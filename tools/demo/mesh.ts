@@ -28,6 +28,12 @@ import { Database } from './database.ts';
 /** Istio's rules, which make labels of what stands in a metric's name. */
 const STATS_TAGS = 'envoy/stats_tags.yaml';
 
+/** If the module ever fails, requests go on without it; but not those of strangers, at a gateway. */
+function failing(policy: 'FAIL_OPEN' | 'FAIL_CLOSED', filter: { typed_config: { config: object } }): object {
+  Object.assign(filter.typed_config.config, { failure_policy: policy });
+  return filter;
+}
+
 /** The filter, with its metrics on. Two of the sidecars look for peers that say nothing, too. */
 const COUNTING = { metrics: {} };
 const ALSO_BY_ADDRESS = {
@@ -46,6 +52,8 @@ const ALSO_BY_ENDPOINT = {
 const TELLING_DATABASE = { ...COUNTING, preface: 'endpoint_metadata' };
 
 const CONTROL_PLANE = 'workload-discovery';
+/** A control plane that is gone without a word is noticed. */
+const KEPT_ALIVE = { connection_keepalive: { interval: '30s', timeout: '5s' } };
 const KNOWN_WORKLOADS = 'wasmcustom.metadata_exchange.discovery_workloads';
 
 /** Bookinfo's processes, by the names of its workloads. */
@@ -123,11 +131,12 @@ export class Mesh implements AsyncDisposable {
     if (app !== undefined) clusters.app = { port: app };
     for (const service of workload.calls) clusters[service] = this.clusterOf(service);
     const findsReport = this.withReport && workload.name === REPORT.server;
-    if (findsReport) clusters[CONTROL_PLANE] = { port: this.controlPlane?.port ?? 0, http2: true };
+    if (findsReport) clusters[CONTROL_PLANE] = { port: this.controlPlane?.port ?? 0, http2: KEPT_ALIVE };
+    const outward = workload.name === BOOKS.caller ? ALSO_BY_ENDPOINT : COUNTING;
     const outbound: Listener = {
       name: 'outbound',
       direction: 'OUTBOUND',
-      filters: [metadataExchange(workload.name === BOOKS.caller ? ALSO_BY_ENDPOINT : COUNTING)],
+      filters: [failing(workload.answer ? 'FAIL_OPEN' : 'FAIL_CLOSED', metadataExchange(outward))],
       manager: { access_log: [], route_config: { virtual_hosts: workload.calls.map(virtualHost) } },
     };
     // As at any edge: whatever host the world asks for.
@@ -135,7 +144,7 @@ export class Mesh implements AsyncDisposable {
     const inbound: Listener = {
       name: 'inbound',
       direction: 'INBOUND',
-      filters: [metadataExchange(findsReport ? ALSO_BY_ADDRESS : COUNTING)],
+      filters: [failing('FAIL_OPEN', metadataExchange(findsReport ? ALSO_BY_ADDRESS : COUNTING))],
       manager: { access_log: [accessLog()], use_remote_address: true },
     };
     const listeners = app === undefined ? [outbound] : [inbound, outbound];
@@ -195,7 +204,7 @@ export class Mesh implements AsyncDisposable {
 
 /** A listener for connections, that lead to a cluster. */
 function connections(name: string, direction: 'INBOUND' | 'OUTBOUND', config: object, cluster: string): object {
-  const filters = [tcpExchange(config), tcpProxy({ name, cluster, proxy: { access_log: [] } })];
+  const filters = [failing('FAIL_OPEN', tcpExchange(config)), tcpProxy({ name, cluster, proxy: { access_log: [] } })];
   return tcpListener({ name, direction, chains: [{ filters }] });
 }
 

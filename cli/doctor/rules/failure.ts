@@ -52,21 +52,6 @@ export const openDenyRule: Rule = {
   },
 };
 
-export const openApplication: Rule = {
-  id: 'open-application',
-  check(proxy) {
-    const open = exchangesOf(proxy).filter(
-      ({ failurePolicy, settings }) => failurePolicy === 'FAIL_OPEN' && settings.tell_application,
-    );
-    if (open.length === 0) return [];
-    const what =
-      'With FAIL_OPEN the application gets what clients forge under the header of tell_application, should the module ever fail.';
-    return [
-      warning(places(open), what, 'Set `failure_policy: FAIL_CLOSED` where an application believes that header.'),
-    ];
-  },
-};
-
 export const vmFailed: Rule = {
   id: 'vm-failed',
   check(proxy) {

@@ -42,9 +42,9 @@ export const oversize: Rule = {
   check(proxy) {
     const count = moduleStat(proxy, 'oversize');
     if (count === 0) return [];
-    const what = `${times(count, 'peer header')} too large: larger than max_header_size of this proxy.`;
+    const what = `Larger than max_header_size of this proxy, and not read: ${times(count, 'peer header')}.`;
     const todo = 'Make max_header_size larger here, or have the peer tell less with metadata_fields.';
-    return [warning('', what.replace(' too large', count === 1 ? ' was too large' : ' were too large'), todo)];
+    return [warning('', what, todo)];
   },
 };
 

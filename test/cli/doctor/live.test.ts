@@ -98,7 +98,7 @@ describe('why is the peer unknown?', () => {
       '1 peer header could not be read (refused_base64)',
       '1 peer header could not be read (refused_protobuf)',
       '1 peer header could not be read (refused_control)',
-      '1 peer header was too large',
+      'Larger than max_header_size of this proxy, and not read',
     ]);
   });
 

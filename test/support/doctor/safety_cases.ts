@@ -110,12 +110,6 @@ export const SAFETY_CASES: Case[] = [
     healthy: { config: inbound([exchange({}, 'FAIL_CLOSED'), rbac(BY_FILTER_STATE, { action: 'DENY' })]) },
   },
   {
-    rule: 'open-application',
-    severity: 'warning',
-    broken: { config: inbound([exchange({ tell_application: {} })]) },
-    healthy: { config: inbound([exchange({ tell_application: {} }, 'FAIL_CLOSED')]) },
-  },
-  {
     rule: 'tells-outside',
     severity: 'warning',
     broken: { config: outbound([exchange()], { clusters: { outside: EXTERNAL } }) },
