@@ -65,10 +65,14 @@ export async function startPostgres(certificate: Certificate): Promise<Database>
   const [version] = readdirSync('/usr/lib/postgresql').sort((a, b) => Number(b) - Number(a));
   const program = (name: string) => join('/usr/lib/postgresql', version, 'bin', name);
   const data = join(folder, 'data');
-  await run(program('initdb'), ['-D', data, '-U', 'postgres', '-A', 'trust', '--no-sync'], {
-    ...identity,
-    cwd: folder,
-  });
+  await run(
+    program('initdb'),
+    ['-D', data, '-U', 'postgres', '-A', 'trust', '--no-locale', '-E', 'UTF8', '--no-sync'],
+    {
+      ...identity,
+      cwd: folder,
+    },
+  );
   // It takes no key that others may read.
   const own = { chain: join(folder, 'server.crt'), key: join(folder, 'server.key') };
   for (const each of ['chain', 'key'] as const) {
