@@ -126,6 +126,12 @@ export class ObservedMesh implements AsyncDisposable {
     const tcpPorts = await Promise.all(['tcp', 'tcp-mtls'].map((name) => productpage.port(name)));
     const strangersPort = await reviews.port('tcp');
 
+    // One that stays open.
+    const open = await Wire.open(tcpPorts[0]);
+    this.use({ [Symbol.asyncDispose]: async () => open[Symbol.dispose]() });
+    await open.send('question');
+    await open.until('heard question');
+
     let n = 0;
     const ask = () => {
       const path = `/${n++}`;

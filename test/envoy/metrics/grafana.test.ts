@@ -24,7 +24,7 @@ const QUIET = [
   ...['utf8', 'protobuf', 'control', 'no_json_form', 'nesting', 'id', 'baggage'].map((each) => `refused_${each}`),
   ...['oversize', 'mismatches', 'unverified', 'own_fields_left_out', 'cache_evictions', 'streams_unserved'],
   ...['traffic_unnamed', 'discovery_removals', 'discovery_refused', 'discovery_reconnects', 'discovery_failures'],
-  'discovery_on_worker',
+  ...['discovery_on_worker', 'preface_refused', 'preface_stalled'],
 ];
 const isQuiet = ({ expr }: PanelQuery) => QUIET.some((name) => new RegExp(`metadata_exchange_${name}\\b`).test(expr));
 
