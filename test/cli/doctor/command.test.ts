@@ -34,7 +34,7 @@ describe('a file', () => {
       stderr: '',
       stdout: [
         path,
-        `  a configuration; node ${NODE.id}; 1 listener, 1 HTTP chain; 1 exchange filter, 1 cluster`,
+        `  a configuration; node ${NODE.id}; 1 listener (INBOUND), 1 HTTP chain; 1 exchange filter, 1 cluster`,
         '',
         'Nothing is wrong, as far as this shows.',
         '',
@@ -77,7 +77,12 @@ describe('a file', () => {
     expect(code).toBe(1);
     const { proxies } = JSON.parse(stdout);
     expect(proxies).toHaveLength(1);
-    expect(proxies[0]).toMatchObject({ name: '-', node: NODE.id, envoy: null });
+    expect(proxies[0]).toMatchObject({
+      name: '-',
+      node: NODE.id,
+      envoy: null,
+      listeners: [{ name: 'main', direction: 'INBOUND' }],
+    });
     expect(proxies[0].findings[0]).toMatchObject({
       rule: 'bridge-on-wrong-side',
       severity: 'error',

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+import { type Exchange, hearsClaims } from './exchange.ts';
+import { connectionsOf, exchangesOf, type Listener, managersOf, ownExchange, type ProxyModel } from './model.ts';
+
+/** Who tells servers who it is, and who reads it from clients: on HTTP, and on connections. */
+
+export type Wire = 'HTTP' | 'TCP';
+
+/** All filters of ours on one of the two, wherever they stand. */
+export const exchangesOn = (wire: Wire, proxy: ProxyModel): Exchange[] =>
+  wire === 'HTTP' ? exchangesOf(proxy) : connectionsOf(proxy).map(({ exchange }) => exchange);
+
+/** Those in chains of listeners, with their listeners. */
+export function listenersOn(wire: Wire, proxy: ProxyModel): { listener: Listener; exchange: Exchange }[] {
+  if (wire === 'TCP') return connectionsOf(proxy);
+  return managersOf(proxy).flatMap(({ listener, http }) => {
+    const exchange = ownExchange(http)?.exchange;
+    return exchange ? [{ listener, exchange }] : [];
+  });
+}
+
+export const tellServers = (all: Exchange[]) => all.some(({ lists }) => lists.upstream_propagation.length > 0);
+
+export const readClients = (all: Exchange[]) => all.some(({ lists }) => hearsClaims(lists.downstream_discovery));
