@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { ProxyModel } from './model.ts';
-import { type Awaited, some } from './rule.ts';
+import { type Awaited, places, some } from './rule.ts';
 import type { Diagnosis, Examination } from './rules.ts';
 import { exchangesOn, readClients, tellServers, type Wire } from './sides.ts';
 
@@ -63,17 +63,16 @@ export function withCauses(examinations: Examination[]): Examination[] {
 
 function explained(diagnosis: Diagnosis, awaits: Awaited, at: Examination, all: Examination[]): Diagnosis {
   const others = all.filter((each) => each !== at && canBe(awaits, each.proxy));
+  const own = at.proxy.source.name;
   const here = rulesIn(at, HERE[awaits.wire]);
   const there = others.flatMap((each) => {
     const rules = rulesIn(each, AT_THE_PEER[awaits.wire]).filter((rule) => !SHARED.includes(rule));
     return rules.map((rule) => ({ proxy: each.proxy.source.name, rule }));
   });
-  const causes: Cause[] = [...here.map((rule) => ({ proxy: at.proxy.source.name, rule })), ...there];
+  const causes: Cause[] = [...here.map((rule) => ({ proxy: own, rule })), ...there];
   if (causes.length > 0) {
-    const seen = causes.map(({ proxy, rule }) =>
-      proxy === at.proxy.source.name ? `${rule} here` : `${proxy}, ${rule}`,
-    );
-    return { ...diagnosis, causes, todo: `see ${seen.join('; ')}.` };
+    const where = [...here.map((rule) => `${rule} here`), ...there.map(({ proxy, rule }) => `${proxy}, ${rule}`)];
+    return { ...diagnosis, causes, todo: `see ${places(where.map((each) => ({ where: each })))}.` };
   }
   const peers = others.filter(({ proxy }) => exchangesOn(awaits.wire, proxy).length > 0);
   if (peers.length === 0) return diagnosis;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import { type Exchange, hearsClaims } from './exchange.ts';
+import type { Exchange } from './exchange.ts';
 import { connectionsOf, exchangesOf, type Listener, managersOf, ownExchange, type ProxyModel } from './model.ts';
 
-/** Who tells servers who it is, and who reads it from clients: on HTTP, and on connections. */
+/** Who tells servers who it is, and who learns who clients are: on HTTP, and on connections. */
 
 export type Wire = 'HTTP' | 'TCP';
 
@@ -21,4 +21,4 @@ export function listenersOn(wire: Wire, proxy: ProxyModel): { listener: Listener
 
 export const tellServers = (all: Exchange[]) => all.some(({ lists }) => lists.upstream_propagation.length > 0);
 
-export const readClients = (all: Exchange[]) => all.some(({ lists }) => hearsClaims(lists.downstream_discovery));
+export const readClients = (all: Exchange[]) => all.some(({ lists }) => lists.downstream_discovery.length > 0);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+import { has } from '../exchange.ts';
 import { field, type Json, text } from '../json.ts';
-import { endpointsOf, type HttpChain, managersOf, ownExchange, type ProxyModel } from '../model.ts';
+import { endpointsOf, managersOf, ownExchange, type ProxyModel } from '../model.ts';
 import { error, type Finding, note, places, type Rule, some, warning } from '../rule.ts';
 import { exchangesOn, listenersOn, readClients, tellServers, type Wire } from '../sides.ts';
 import { moduleStat } from '../stats.ts';
@@ -21,18 +22,17 @@ export const oneSideOnly: Rule = {
     return (['HTTP', 'TCP'] as const).flatMap((wire) => {
       const own = listenersOn(wire, proxy);
       const all = [proxy, ...others].filter((each) => exchangesOn(wire, each).length > 0);
-      const { hasPeers, waits } = COUNTED[wire];
-      // Ten servers whose clients are elsewhere are in order, as their counters say.
-      if (own.length === 0 || all.length < 2 || all.some(hasPeers)) return [];
+      if (own.length === 0 || all.length < 2) return [];
       const exchanges = all.flatMap((each) => exchangesOn(wire, each));
       // Where nobody does either, `switched-off-by-lists` says so.
       if (tellServers(exchanges) === readClients(exchanges)) return [];
+      const { hasPeers, waits } = COUNTED[wire];
+      // Ten servers whose clients are elsewhere are in order, as their counters say.
+      if (all.some(hasPeers)) return [];
       const side = tellServers(exchanges) ? NOBODY_READS : NOBODY_TELLS;
       const what = `${side.what}${wire === 'TCP' ? ' over TCP' : ''}: ${whyOf(wire, proxy, side)}.`;
       const where = places(own.map(({ listener }) => listener));
-      const [pair] = all.flatMap((client) =>
-        all.flatMap((server) => (leadsTo(client, server) ? [{ client, server }] : [])),
-      );
+      const pair = pairAmong(all);
       if (pair) {
         const { client, server } = pair;
         const wrong = side === NOBODY_TELLS ? client : server;
@@ -55,7 +55,7 @@ const NOBODY_TELLS = {
 };
 
 const NOBODY_READS = {
-  what: 'None of these proxies reads who its clients are',
+  what: 'None of these proxies learns who its clients are',
   list: 'downstream_discovery',
   before: 'Before a server',
   direction: 'INBOUND',
@@ -74,19 +74,35 @@ function whyOf(wire: Wire, proxy: ProxyModel, { list }: Missing): string {
 }
 
 const mendOf = (wire: Wire, proxy: ProxyModel, { list, direction }: Missing) =>
-  byDirection(wire, proxy).length > 0 ? `it must be ${direction}` : `the lists need ${list}`;
+  byDirection(wire, proxy).length > 0 ? `the listener must be ${direction}` : `the lists need ${list}`;
 
-/** Whether a cluster's endpoint is another proxy's listener. A wildcard address could be anybody's. */
-function leadsTo(client: ProxyModel, server: ProxyModel): boolean {
-  const listens = server.listeners.map(({ config }) => addressOf(config));
-  const endpoints = client.clusters.flatMap(endpointsOf).map((each) => addressOf(field(each, 'endpoint')));
-  return client !== server && endpoints.some((each) => each !== undefined && listens.includes(each));
+/**
+ * Two of them of which one has the other's address among its endpoints. An address where several listen, as all sidecars
+ * do at the same one, is on different machines, and a wildcard address could be anybody's.
+ */
+function pairAmong(all: ProxyModel[]): { client: ProxyModel; server: ProxyModel } | undefined {
+  const servers = new Map<string, ProxyModel | undefined>();
+  for (const each of all) {
+    for (const address of new Set(each.listeners.map(({ config }) => addressOf(config)))) {
+      servers.set(address, servers.has(address) ? undefined : each);
+    }
+  }
+  // A port that Envoy chooses is nobody's address.
+  servers.delete('');
+  for (const client of all) {
+    for (const endpoint of client.clusters.flatMap(endpointsOf)) {
+      const server = servers.get(addressOf(field(endpoint, 'endpoint')));
+      if (server && server !== client) return { client, server };
+    }
+  }
+  return undefined;
 }
 
-function addressOf(json: Json): string | undefined {
+/** An address with its port; empty for a port that Envoy chooses. */
+function addressOf(json: Json): string {
   const address = text(json, 'address', 'socket_address', 'address');
   const port = text(json, 'address', 'socket_address', 'port_value');
-  return port && port !== '0' ? `${address}:${port}` : undefined;
+  return port && port !== '0' ? `${address}:${port}` : '';
 }
 
 export const otherHeaders: Rule = {
@@ -124,10 +140,22 @@ function unheardBy(teller: ProxyModel, all: ProxyModel[]): ProxyModel[] {
   return told.length === 0 || isHeard ? [] : readers;
 }
 
-/** The header names under which a proxy's listeners do something. */
-function headersOf(proxy: ProxyModel, what: 'downstream_discovery' | 'upstream_propagation'): string[] {
-  const chains = managersOf(proxy).filter(({ http }: HttpChain) =>
-    ownExchange(http)?.exchange?.lists[what].some(({ name }) => name === 'istio_headers'),
-  );
-  return [...new Set(chains.flatMap(({ http }) => ownExchange(http)?.exchange?.headers ?? []))];
+type Names = Record<'downstream_discovery' | 'upstream_propagation', string[]>;
+
+const known = new WeakMap<ProxyModel, Names>();
+
+/** The header names under which a proxy's listeners do something. Each of many proxies is compared with each other. */
+function headersOf(proxy: ProxyModel, what: keyof Names): string[] {
+  const names = known.get(proxy) ?? {
+    downstream_discovery: namesIn(proxy, 'downstream_discovery'),
+    upstream_propagation: namesIn(proxy, 'upstream_propagation'),
+  };
+  known.set(proxy, names);
+  return names[what];
+}
+
+function namesIn(proxy: ProxyModel, what: keyof Names): string[] {
+  const own = managersOf(proxy).flatMap(({ http }) => ownExchange(http)?.exchange ?? []);
+  const speaking = own.filter(({ lists }) => has(lists[what], 'istio_headers'));
+  return [...new Set(speaking.flatMap(({ headers }) => headers))];
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ROOT } from '../../../testkit/envoy/binary.ts';
 import { Envoy } from '../../../testkit/envoy/process.ts';
+import { tcpCluster, tcpListener, tcpProxy } from '../../../testkit/envoy/tcp.ts';
 import { App } from '../../../testkit/http.ts';
 import { metadataExchange } from '../../support/cli.ts';
 import { BRIDGE, exchange, inbound, NODE } from '../../support/doctor/given.ts';
@@ -40,6 +41,19 @@ describe('a file', () => {
         '',
       ].join('\n'),
     });
+  });
+
+  test('of connections: its chains are counted, and each way that a listener looks', async () => {
+    const chains = [{ filters: [tcpProxy({ name: 'main' })] }];
+    const listeners = [
+      ...inbound([exchange()]).static_resources.listeners,
+      tcpListener({ name: 'connections', direction: 'OUTBOUND', chains }),
+      tcpListener({ name: 'probes', chains }),
+    ];
+    const config = { node: NODE, static_resources: { listeners, clusters: [tcpCluster('app', 1)] } };
+    const { stdout } = await metadataExchange(['doctor', file('connections.json', config)]);
+    const looked = '3 listeners (1 INBOUND, 1 OUTBOUND, 1 no direction), 1 HTTP chain, 2 TCP chains; 1 exchange filter';
+    expect(stdout).toContain(looked);
   });
 
   test('with a note only: exit code 0', async () => {

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { jsonOf, report } from '../../../cli/doctor/report.ts';
 import { type Examination, examine } from '../../../cli/doctor/rules.ts';
 import { sourceAt, sourceIn } from '../../../cli/doctor/source.ts';
 import { ROOT } from '../../../testkit/envoy/binary.ts';
 import { Envoy } from '../../../testkit/envoy/process.ts';
+import { shippedFiles } from '../../../testkit/envoy/shipped.ts';
 import { send } from '../../../testkit/http.ts';
 import { exchange, inbound, type Json, listening, NODE, outbound } from '../../support/doctor/given.ts';
 import { TcpPair } from '../../support/tcp.ts';
@@ -60,7 +61,7 @@ describe('a listener looks the wrong way', () => {
   test('both are INBOUND: nobody tells servers, and what does not arrive follows from that', async () => {
     const { examinations } = await afterRequest({ directions: ['INBOUND', 'INBOUND'] });
     const todo =
-      "Before a client it must be OUTBOUND. If all of these stand before servers, ask about the client's proxy too.";
+      "Before a client the listener must be OUTBOUND. If all of these stand before servers, ask about the client's proxy too.";
     expect(foundIn(examinations)).toEqual([
       [['one-side-only', todo], FOLLOWS],
       [['one-side-only', todo], FOLLOWS],
@@ -73,11 +74,11 @@ describe('a listener looks the wrong way', () => {
     expect(printed(examinations)).toContain('  Cause: see one-side-only here.\n');
   });
 
-  test('both are OUTBOUND: nobody reads clients', async () => {
+  test('both are OUTBOUND: nobody learns who clients are', async () => {
     const { examinations } = await afterRequest({ directions: ['OUTBOUND', 'OUTBOUND'] });
     for (const found of foundIn(examinations)) expect(found[0][0]).toBe('one-side-only');
     expect(examinations[1].diagnoses[0].what).toBe(
-      'None of these proxies reads who its clients are: listener main is OUTBOUND.',
+      'None of these proxies learns who its clients are: listener main is OUTBOUND.',
     );
     expect(foundIn(examinations)[0]).toContainEqual(FOLLOWS);
   });
@@ -111,9 +112,9 @@ describe('files: one has the address of the other', () => {
     );
 
   test('so it is known which listener is wrong', () => {
-    const inbounds = 'A cluster of client leads to server. At client it must be OUTBOUND.';
+    const inbounds = 'A cluster of client leads to server. At client the listener must be OUTBOUND.';
     for (const found of foundIn(files('INBOUND'))) expect(found).toContainEqual(['one-side-only', inbounds]);
-    const outbounds = 'A cluster of client leads to server. At server it must be INBOUND.';
+    const outbounds = 'A cluster of client leads to server. At server the listener must be INBOUND.';
     for (const found of foundIn(files('OUTBOUND'))) expect(found).toContainEqual(['one-side-only', outbounds]);
   });
 
@@ -140,6 +141,16 @@ describe('proxies of one side only', () => {
     const client = sourceIn('client', JSON.stringify(outbound([exchange()])));
     for (const { diagnoses } of examine([...servers, client])) expect(diagnoses).toEqual([]);
   });
+});
+
+const folders = [...new Set(shippedFiles().map(dirname))];
+
+test.each(folders)('the files of %s go together', (folder) => {
+  const paths = shippedFiles().filter((path) => dirname(path) === folder);
+  const sources = paths.map((path) => sourceIn(path, readFileSync(join(ROOT, path), 'utf8')));
+  const rules = examine(sources).flatMap(({ diagnoses }) => diagnoses);
+  const shared = rules.filter(({ rule }) => rule === 'one-side-only' || rule === 'other-headers');
+  expect(shared.filter(({ severity }) => severity !== 'note')).toEqual([]);
 });
 
 describe('the cause is at the other proxy', () => {
