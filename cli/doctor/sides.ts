@@ -6,9 +6,17 @@ import { connectionsOf, exchangesOf, type Listener, managersOf, ownExchange, typ
 
 export type Wire = 'HTTP' | 'TCP';
 
-/** All filters of ours on one of the two, wherever they stand. */
-export const exchangesOn = (wire: Wire, proxy: ProxyModel): Exchange[] =>
-  wire === 'HTTP' ? exchangesOf(proxy) : connectionsOf(proxy).map(({ exchange }) => exchange);
+const known = new WeakMap<ProxyModel, Record<Wire, Exchange[]>>();
+
+/** All filters of ours on one of the two, wherever they stand. Each of many proxies is compared with each other. */
+export function exchangesOn(wire: Wire, proxy: ProxyModel): Exchange[] {
+  const exchanges = known.get(proxy) ?? {
+    HTTP: exchangesOf(proxy),
+    TCP: connectionsOf(proxy).map(({ exchange }) => exchange),
+  };
+  known.set(proxy, exchanges);
+  return exchanges[wire];
+}
 
 /** Those in chains of listeners, with their listeners. */
 export function listenersOn(wire: Wire, proxy: ProxyModel): { listener: Listener; exchange: Exchange }[] {
