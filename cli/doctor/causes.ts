@@ -12,7 +12,7 @@ export interface Cause {
   rule: string;
 }
 
-/** What keeps a peer from telling or reading, if it is found at the peer's proxy. */
+/** What keeps a peer from telling or reading, if it is found at the peer's proxy. What two proxies have together is found here, too. */
 const AT_THE_PEER: Record<Wire, string[]> = {
   HTTP: [
     'no-filter',
@@ -24,8 +24,6 @@ const AT_THE_PEER: Record<Wire, string[]> = {
     'answers-first',
     'two-exchanges',
     'switched-off-by-lists',
-    'one-side-only',
-    'other-headers',
     'nothing-sent',
     'no-own-metadata',
     'own-header-large',
@@ -36,7 +34,6 @@ const AT_THE_PEER: Record<Wire, string[]> = {
     'not-loaded',
     'refused-by-envoy',
     'configuration-refused',
-    'one-side-only',
     'preface-for-nobody',
     'preface-protocol',
     'vm-failed',
@@ -48,9 +45,6 @@ const HERE: Record<Wire, string[]> = {
   HTTP: ['switched-off', 'answers-first', 'two-exchanges', 'switched-off-by-lists', 'one-side-only', 'other-headers'],
   TCP: ['one-side-only', 'preface-for-nobody', 'preface-protocol'],
 };
-
-/** What two proxies have together: each of them has it among its findings. */
-const SHARED = ['one-side-only', 'other-headers'];
 
 /** Writes to findings that wait for a peer what was found of that peer. */
 export function withCauses(examinations: Examination[]): Examination[] {
@@ -66,7 +60,7 @@ function explained(diagnosis: Diagnosis, awaits: Awaited, at: Examination, all: 
   const own = at.proxy.source.name;
   const here = rulesIn(at, HERE[awaits.wire]);
   const there = others.flatMap((each) => {
-    const rules = rulesIn(each, AT_THE_PEER[awaits.wire]).filter((rule) => !SHARED.includes(rule));
+    const rules = rulesIn(each, AT_THE_PEER[awaits.wire]);
     return rules.map((rule) => ({ proxy: each.proxy.source.name, rule }));
   });
   const causes: Cause[] = [...here.map((rule) => ({ proxy: own, rule })), ...there];

@@ -45,7 +45,7 @@ export const prefaceForNobody: Rule = {
       const misplaced = proxy.clusters.filter(isMarkedItself);
       if (misplaced.length > 0) {
         const what =
-          'No server of this cluster is told who the client is: the mark `preface: true` stands in the metadata of the cluster itself, where nobody reads it.';
+          'The mark `preface: true` stands in the metadata of the cluster itself, where nobody reads it: so no server is told who the client is.';
         return [warning(places(misplaced), what, 'Move it to the metadata of each endpoint, in `lb_endpoints`.')];
       }
       const isAsked = proxy.clusters.some((each) => isFromControlPlane(each) || endpointsOf(each).some(asksForPreface));
