@@ -226,6 +226,10 @@ function tlsOf(json: Json, message: string): Json {
   return contexts.find((any) => typeOf(any).endsWith(message));
 }
 
+/** A cluster's endpoints, as far as its configuration has them. */
+export const endpointsOf = ({ config }: Cluster): Json[] =>
+  list(config, 'load_assignment', 'endpoints').flatMap((each) => list(each, 'lb_endpoints'));
+
 /** All of our filters on HTTP, wherever they stand. */
 export function exchangesOf(proxy: ProxyModel): Exchange[] {
   return filtersOf(proxy).flatMap(({ exchange }) => exchange ?? []);

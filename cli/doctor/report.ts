@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { visible } from '../visible.ts';
 import { text } from './json.ts';
-import { allExchangesOf, managersOf, type ProxyModel } from './model.ts';
+import { allExchangesOf, type ProxyModel } from './model.ts';
 import { places, type Severity } from './rule.ts';
 import type { Diagnosis, Examination } from './rules.ts';
 import { times } from './stats.ts';
@@ -34,11 +34,11 @@ function grouped(diagnoses: Diagnosis[]): Diagnosis[] {
   return Array.from(groups.values(), (all) => ({ ...all[0], where: places(all) }));
 }
 
-function linesOf({ severity, rule, where, what, todo, link }: Diagnosis, paint: Paint): string[] {
+function linesOf({ severity, rule, where, what, todo, link, causes }: Diagnosis, paint: Paint): string[] {
   const lines = [
     `${paint(STYLES[severity], severity)}  ${rule}${where ? `  ${paint('dim', visible(where))}` : ''}`,
     ...wrapped(visible(what)),
-    ...wrapped(`Do: ${visible(todo)}`),
+    ...wrapped(`${causes.length > 0 ? 'Cause' : 'Do'}: ${visible(todo)}`),
     `  ${paint('dim', link)}`,
   ];
   return lines;
@@ -66,9 +66,27 @@ function lookedAt(proxy: ProxyModel): string {
   return [
     live ? `Envoy ${live.version}, up for ${age(live.uptime)}` : file,
     ...(id ? [`node ${id}`] : []),
-    `${times(proxy.listeners.length, 'listener')}, ${times(managersOf(proxy).length, 'HTTP chain')}`,
+    [listenersOf(proxy), ...chainsOf(proxy)].join(', '),
     `${times(exchanges, 'exchange filter')}, ${times(proxy.clusters.length, 'cluster')}`,
   ].join('; ');
+}
+
+/** `1 listener (INBOUND)`, `3 listeners (2 INBOUND, 1 OUTBOUND)`. */
+function listenersOf({ listeners }: ProxyModel): string {
+  const counts = new Map<string, number>();
+  for (const { direction = 'no direction' } of listeners) counts.set(direction, (counts.get(direction) ?? 0) + 1);
+  const count = times(listeners.length, 'listener');
+  if (counts.size === 0) return count;
+  const kinds = Array.from(counts, ([direction, many]) => (counts.size > 1 ? `${many} ${direction}` : direction));
+  return `${count} (${kinds.join(', ')})`;
+}
+
+/** How many chains speak HTTP, and how many anything else. */
+function chainsOf({ listeners }: ProxyModel): string[] {
+  const chains = listeners.flatMap((each) => each.chains);
+  const http = chains.filter((each) => each.http).length;
+  const kinds = [times(http, 'HTTP chain'), times(chains.length - http, 'TCP chain')];
+  return kinds.filter((each) => !each.startsWith('0 '));
 }
 
 function age(seconds: number): string {
@@ -94,13 +112,15 @@ export function jsonOf(examinations: Examination[], problems: string[]): object 
       name: proxy.source.name,
       node: text(proxy.node, 'id') || null,
       envoy: proxy.source.live?.version ?? null,
-      findings: diagnoses.map(({ rule, severity, where, what, todo, link }) => ({
+      listeners: proxy.listeners.map(({ name, direction }) => ({ name, direction: direction ?? null })),
+      findings: diagnoses.map(({ rule, severity, where, what, todo, link, causes }) => ({
         rule,
         severity,
         where: where || null,
         what,
         todo,
         link,
+        causes,
       })),
     })),
   };

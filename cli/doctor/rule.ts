@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import type { ProxyModel } from './model.ts';
+import type { Wire } from './sides.ts';
 
 /** A rule of the doctor's: a plain function from a proxy to what is wrong with it. */
 
@@ -14,6 +15,14 @@ export interface Finding {
   what: string;
   /** What to do, in one sentence or two. */
   todo: string;
+  /** It says only that a peer tells nothing: the cause is likely at that peer's proxy. */
+  awaits?: Awaited;
+}
+
+/** The peer of whom nothing came. */
+export interface Awaited {
+  side: 'client' | 'server';
+  wire: Wire;
 }
 
 export interface Rule {
@@ -33,6 +42,11 @@ export const warning = (where: string, what: string, todo: string): Finding => (
 });
 
 export const note = (where: string, what: string, todo: string): Finding => ({ severity: 'note', where, what, todo });
+
+export const awaiting = (side: Awaited['side'], wire: Wire, finding: Finding): Finding => ({
+  ...finding,
+  awaits: { side, wire },
+});
 
 /** `a`, `a and b`, `a, b and 3 more`. */
 export function some(names: string[], most = 4): string {

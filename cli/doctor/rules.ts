@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import { type Cause, withCauses } from './causes.ts';
 import { type ProxyModel, proxyOf } from './model.ts';
 import type { Finding, Rule, Severity } from './rule.ts';
 import * as application from './rules/application.ts';
@@ -14,6 +15,7 @@ import * as outside from './rules/outside.ts';
 import * as own from './rules/own.ts';
 import * as place from './rules/place.ts';
 import * as strangers from './rules/strangers.ts';
+import * as together from './rules/together.ts';
 import * as traffic from './rules/traffic.ts';
 import * as verify from './rules/verify.ts';
 import type { Source } from './source.ts';
@@ -32,7 +34,8 @@ export const RULES: Rule[] = [
   direction.noDirection,
   direction.oneSidedWaypoint,
   direction.switchedOffByLists,
-  traffic.otherHeaders,
+  together.oneSideOnly,
+  together.otherHeaders,
   traffic.nothingSent,
   traffic.nothingArrives,
   traffic.someUnknown,
@@ -99,6 +102,8 @@ export const RULES: Rule[] = [
 export interface Diagnosis extends Finding {
   rule: string;
   link: string;
+  /** Findings, of this proxy or another, of which this one follows. */
+  causes: Cause[];
 }
 
 /** What was looked at, and what is wrong with it, worst first. */
@@ -112,19 +117,18 @@ const WORST_FIRST: Severity[] = ['error', 'warning', 'note'];
 /** Looks at proxies; each also in the light of the others. */
 export function examine(sources: Source[]): Examination[] {
   const proxies = sources.map(proxyOf);
-  return proxies.map((proxy) => {
+  const examinations = proxies.map((proxy) => {
     const others = proxies.filter((each) => each !== proxy);
     const found = RULES.flatMap((rule) => rule.check(proxy, others).map((finding) => diagnosis(rule, finding)));
     const diagnoses = WORST_FIRST.flatMap((severity) => found.filter((each) => each.severity === severity));
     return { proxy, diagnoses };
   });
+  return withCauses(examinations);
 }
 
-const diagnosis = ({ id }: Rule, { severity, where, what, todo }: Finding): Diagnosis => ({
+const diagnosis = ({ id }: Rule, finding: Finding): Diagnosis => ({
+  ...finding,
   rule: id,
-  severity,
-  where,
-  what,
-  todo,
   link: `docs/troubleshoot.md#${id}`,
+  causes: [],
 });

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-import { field, type Json, list, texts } from '../json.ts';
-import { type Cluster, type ConnectionChain, connectionsOf, type ProxyModel } from '../model.ts';
-import { error, type Finding, places, type Rule, some, warning } from '../rule.ts';
+import { field, type Json, texts } from '../json.ts';
+import { type Cluster, type ConnectionChain, connectionsOf, endpointsOf, type ProxyModel } from '../model.ts';
+import { awaiting, error, type Finding, places, type Rule, some, warning } from '../rule.ts';
+import { exchangesOn, readClients } from '../sides.ts';
 import { moduleStat, times } from '../stats.ts';
 
 /** The exchange on connections: whom the preface is for. */
@@ -16,12 +17,13 @@ const prefaceOf = ({ exchange }: ConnectionChain): string => exchange.settings.p
 /** Whether an exchange looks at servers, by its lists or by its direction. */
 const tellsServers = ({ exchange }: ConnectionChain) => exchange.lists.upstream_propagation.length > 0;
 
-const endpointsOf = ({ config }: Cluster): Json[] =>
-  list(config, 'load_assignment', 'endpoints').flatMap((each) => list(each, 'lb_endpoints'));
+/** Whether metadata, as they stand on an endpoint, say that its proxy reads a preface. */
+const asksForPreface = (json: Json) =>
+  field(json, 'metadata', 'filter_metadata', 'envoy.wasm.metadata_exchange')?.preface === true;
 
-/** Whether an endpoint's metadata say that its proxy reads a preface. */
-const asksForPreface = (endpoint: Json) =>
-  field(endpoint, 'metadata', 'filter_metadata', 'envoy.wasm.metadata_exchange')?.preface === true;
+/** Whether a cluster has this mark itself, where nobody reads it. */
+const isMarkedItself = (cluster: Cluster) =>
+  asksForPreface(cluster.config) && !endpointsOf(cluster).some(asksForPreface);
 
 const offers = (tls: Json) => texts(tls, 'common_tls_context', 'alpn_protocols').includes(PROTOCOL);
 
@@ -39,8 +41,15 @@ export const prefaceForNobody: Rule = {
           'Before a client the filter does nothing with `preface: answer`, which is the default: no server is told.';
         return [warning(at.filter.where, what, `Set \`"preface": "endpoint_metadata"\`. ${SEE}`)];
       }
+      if (preface !== 'endpoint_metadata') return [];
+      const misplaced = proxy.clusters.filter(isMarkedItself);
+      if (misplaced.length > 0) {
+        const what =
+          'The mark `preface: true` stands in the metadata of the cluster itself, where nobody reads it: so no server is told who the client is.';
+        return [warning(places(misplaced), what, 'Move it to the metadata of each endpoint, in `lb_endpoints`.')];
+      }
       const isAsked = proxy.clusters.some((each) => isFromControlPlane(each) || endpointsOf(each).some(asksForPreface));
-      if (preface !== 'endpoint_metadata' || isAsked || proxy.clusters.length === 0) return [];
+      if (isAsked || proxy.clusters.length === 0) return [];
       const what = 'No server is told who the client is: no endpoint of this proxy asks for a preface in its metadata.';
       const todo =
         'Write `filter_metadata: {envoy.wasm.metadata_exchange: {preface: true}}` on endpoints whose proxy has the filter.';
@@ -133,6 +142,7 @@ export const noPreface: Rule = {
     const what = `${came}, and no peer of a connection ever sent one.`;
     const todo =
       'Ask the doctor about the other proxy: it has no filter on connections, or its `preface` is for nobody.';
-    return [warning('', what, todo)];
+    const readsClients = readClients(exchangesOn('TCP', proxy));
+    return [awaiting(readsClients ? 'client' : 'server', 'TCP', warning('', what, todo))];
   },
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { type Exchange, hearsClaims } from '../exchange.ts';
 import { type HttpChain, managersOf, ownExchange, type ProxyModel } from '../model.ts';
-import { error, type Finding, note, type Rule, warning } from '../rule.ts';
+import { awaiting, error, type Finding, note, type Rule, warning } from '../rule.ts';
 import { moduleStat, requestsAt, times } from '../stats.ts';
 
 /** What the counters of a running proxy say. */
@@ -58,6 +58,9 @@ const SEEN = [
   ...Object.keys(CAUSES),
 ];
 
+/** How often anything of a peer's came, readable or not. */
+export const peersSeen = (proxy: ProxyModel) => SEEN.reduce((sum, each) => sum + moduleStat(proxy, each), 0);
+
 /** Chains with our filter for which something holds. */
 const chainsWith = (proxy: ProxyModel, matches: (own: Exchange) => boolean): HttpChain[] =>
   managersOf(proxy).filter(({ http }) => {
@@ -87,21 +90,20 @@ export const nothingArrives: Rule = {
   check(proxy) {
     const fromClients = chainsWith(proxy, ({ lists }) => hearsClaims(lists.downstream_discovery));
     const fromServers = chainsWith(proxy, ({ lists }) => hearsClaims(lists.upstream_discovery));
-    const seen = SEEN.reduce((sum, each) => sum + moduleStat(proxy, each), 0);
     const byAddress = moduleStat(proxy, 'discovery_found');
-    if (!proxy.source.live || seen > 0 || byAddress > 0) return [];
+    if (!proxy.source.live || peersSeen(proxy) > 0 || byAddress > 0) return [];
     const findings: Finding[] = [];
     const got = requestsAt(proxy, prefixesOf(fromClients));
     if (got > 0) {
       const what = `${times(got, 'request')} came, and no client told its metadata.`;
       const todo = `Ask the doctor about the client's proxy. Either it tells nobody, or only its id, or under other header names than ${headersAt(fromClients)}; or something in between takes them.`;
-      findings.push(warning(fromClients[0].chain.where, what, todo));
+      findings.push(awaiting('client', 'HTTP', warning(fromClients[0].chain.where, what, todo)));
     }
     const sent = requestsAt(proxy, prefixesOf(fromServers));
     if (sent > 0 && moduleStat(proxy, 'headers_sent') > 0) {
       const what = `${times(sent, 'request')} went out with our headers, and no server answered with its metadata.`;
       const todo = `Ask the doctor about the server's proxy. Either it has no filter, or other header names than ${headersAt(fromServers)}, or its listener is not INBOUND.`;
-      findings.push(warning(fromServers[0].chain.where, what, todo));
+      findings.push(awaiting('server', 'HTTP', warning(fromServers[0].chain.where, what, todo)));
     }
     return findings;
   },
@@ -132,23 +134,6 @@ export const someUnknown: Rule = {
     return [note(reading.chain.where, what, todo)];
   },
 };
-
-export const otherHeaders: Rule = {
-  id: 'other-headers',
-  check(proxy, others) {
-    const heard = new Set(others.flatMap((each) => headersOf(each, 'downstream_discovery')));
-    const told = headersOf(proxy, 'upstream_propagation');
-    if (heard.size === 0 || told.length === 0 || told.some((name) => heard.has(name))) return [];
-    const what = `It tells who it is in ${told.join(' and ')}; the others that were asked about read ${[...heard].join(' and ')}.`;
-    return [error('', what, 'Give both sides the same `dialect` and `headers`.')];
-  },
-};
-
-/** The header names under which a proxy's listeners do something. */
-function headersOf(proxy: ProxyModel, what: 'downstream_discovery' | 'upstream_propagation'): string[] {
-  const chains = chainsWith(proxy, ({ lists }) => lists[what].some(({ name }) => name === 'istio_headers'));
-  return [...new Set(chains.flatMap(({ http }) => ownExchange(http)?.exchange?.headers ?? []))];
-}
 
 export const streamsUnserved: Rule = {
   id: 'streams-unserved',

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ROOT } from '../../../testkit/envoy/binary.ts';
 import { Envoy } from '../../../testkit/envoy/process.ts';
+import { tcpCluster, tcpListener, tcpProxy } from '../../../testkit/envoy/tcp.ts';
 import { App } from '../../../testkit/http.ts';
 import { metadataExchange } from '../../support/cli.ts';
 import { BRIDGE, exchange, inbound, NODE } from '../../support/doctor/given.ts';
@@ -34,12 +35,25 @@ describe('a file', () => {
       stderr: '',
       stdout: [
         path,
-        `  a configuration; node ${NODE.id}; 1 listener, 1 HTTP chain; 1 exchange filter, 1 cluster`,
+        `  a configuration; node ${NODE.id}; 1 listener (INBOUND), 1 HTTP chain; 1 exchange filter, 1 cluster`,
         '',
         'Nothing is wrong, as far as this shows.',
         '',
       ].join('\n'),
     });
+  });
+
+  test('of connections: its chains are counted, and each way that a listener looks', async () => {
+    const chains = [{ filters: [tcpProxy({ name: 'main' })] }];
+    const listeners = [
+      ...inbound([exchange()]).static_resources.listeners,
+      tcpListener({ name: 'connections', direction: 'OUTBOUND', chains }),
+      tcpListener({ name: 'probes', chains }),
+    ];
+    const config = { node: NODE, static_resources: { listeners, clusters: [tcpCluster('app', 1)] } };
+    const { stdout } = await metadataExchange(['doctor', file('connections.json', config)]);
+    const looked = '3 listeners (1 INBOUND, 1 OUTBOUND, 1 no direction), 1 HTTP chain, 2 TCP chains; 1 exchange filter';
+    expect(stdout).toContain(looked);
   });
 
   test('with a note only: exit code 0', async () => {
@@ -77,7 +91,12 @@ describe('a file', () => {
     expect(code).toBe(1);
     const { proxies } = JSON.parse(stdout);
     expect(proxies).toHaveLength(1);
-    expect(proxies[0]).toMatchObject({ name: '-', node: NODE.id, envoy: null });
+    expect(proxies[0]).toMatchObject({
+      name: '-',
+      node: NODE.id,
+      envoy: null,
+      listeners: [{ name: 'main', direction: 'INBOUND' }],
+    });
     expect(proxies[0].findings[0]).toMatchObject({
       rule: 'bridge-on-wrong-side',
       severity: 'error',

@@ -71,9 +71,14 @@ describe('why is the peer unknown?', () => {
     await Promise.all([runs(client), runs(server)]);
     const [atClient, atServer] = [await diagnose(client, server), await diagnose(server, client)];
     expect(rulesOf(atClient)).toEqual(['other-headers', 'nothing-arrives']);
-    expect(rulesOf(atServer)).toEqual(['nothing-arrives']);
-    expect(atServer[0].what).toBe('1 request came, and no client told its metadata.');
-    expect(atServer[0].todo).toContain('x-istio-peer-metadata and x-istio-peer-id');
+    expect(rulesOf(atServer)).toEqual(['other-headers', 'nothing-arrives']);
+    expect(atClient[0].what).toContain(`; ${server.adminAddress()} reads x-istio-peer-metadata and x-istio-peer-id.`);
+    expect(atServer[0].what).toContain(`; ${client.adminAddress()} tells it in x-envoy-peer-metadata and `);
+    expect(atServer[1].what).toBe('1 request came, and no client told its metadata.');
+    for (const [, { causes, todo }] of [atClient, atServer]) {
+      expect(causes).toMatchObject([{ rule: 'other-headers' }]);
+      expect(todo).toBe('see other-headers here.');
+    }
   });
 
   test('the client’s filter never runs: a filter before it answers', async () => {

@@ -20,6 +20,9 @@ const FILES = [
 ];
 const configs = FILES.map((file) => parse(readFileSync(join(ROOT, `envoy/${file}.yaml`), 'utf8')));
 
+/** It is looked at beside another one. */
+const CLIENT = sourceIn('client', JSON.stringify(outbound([exchange()])));
+
 /** The places of a JSON value: each as the object that has it, and its key there. */
 function placesIn(json: Json): [Json, string][] {
   if (json === null || typeof json !== 'object') return [];
@@ -62,7 +65,7 @@ test('nothing in the place of something makes it fail', () => {
         json[key] = structuredClone(value);
       }
       if (!config.static_resources) return;
-      const [examination] = examine([sourceIn('odd', JSON.stringify(config))]);
+      const [examination] = examine([sourceIn('odd', JSON.stringify(config)), CLIENT]);
       expect(report([examination], (_, text) => text)).toContain('odd');
       jsonOf([examination], []);
     }),

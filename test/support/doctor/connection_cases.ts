@@ -108,6 +108,27 @@ export const CONNECTION_CASES: Case[] = [
     broken: { config: towards(ASKED, tcpCluster('app', 1)) },
     healthy: { config: towards(ASKED, tcpCluster('app', 1, TAKES_PREFACES)) },
   },
+  // The mark stands on the cluster, in place of its endpoint.
+  {
+    rule: 'preface-for-nobody',
+    severity: 'warning',
+    broken: { config: towards(ASKED, tcpCluster('app', 1, undefined, { metadata: TAKES_PREFACES })) },
+    healthy: { config: towards(ASKED, tcpCluster('app', 1, TAKES_PREFACES, { metadata: TAKES_PREFACES })) },
+  },
+  {
+    rule: 'one-side-only',
+    severity: 'warning',
+    broken: {
+      config: before([onConnections()]),
+      beside: before([onConnections()]),
+      stats: { ...RUNS, preface_not_found: 4 },
+    },
+    healthy: {
+      config: before([onConnections()]),
+      beside: towards(ASKED, tcpCluster('app', 1, TAKES_PREFACES)),
+      stats: RUNS,
+    },
+  },
   {
     rule: 'preface-for-all',
     severity: 'warning',

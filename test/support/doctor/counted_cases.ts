@@ -58,6 +58,19 @@ export const COUNTED_CASES: Case[] = [
     healthy: { config: CLIENT, stats: { ...RUNS } },
   },
   {
+    rule: 'one-side-only',
+    severity: 'warning',
+    broken: { config: SERVER, beside: SERVER, stats: { ...RUNS, ...requests(7) } },
+    healthy: { config: SERVER, beside: CLIENT, stats: RUNS },
+  },
+  // Servers whose clients are elsewhere: the counters say that they are known.
+  {
+    rule: 'one-side-only',
+    severity: 'note',
+    broken: { config: SERVER, beside: SERVER, stats: RUNS },
+    healthy: { config: SERVER, beside: SERVER, stats: { ...RUNS, ...requests(7), peers_received: 7 } },
+  },
+  {
     rule: 'some-unknown',
     severity: 'note',
     broken: { config: SERVER, stats: { ...RUNS, ...requests(100), peers_received: 60 } },

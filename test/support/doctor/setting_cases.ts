@@ -198,6 +198,18 @@ export const SETTING_CASES: Case[] = [
     healthy: { config: withService(asking()) },
   },
   {
+    rule: 'one-side-only',
+    severity: 'note',
+    broken: { config: outbound([exchange()]), beside: outbound([exchange()]) },
+    healthy: { config: outbound([exchange()]), beside: inbound([exchange()]) },
+  },
+  {
+    rule: 'other-headers',
+    severity: 'error',
+    broken: { config: inbound([exchange()]), beside: outbound([exchange({ dialect: 'istio' })]) },
+    healthy: { config: inbound([exchange()]), beside: outbound([exchange()]) },
+  },
+  {
     rule: 'other-headers',
     severity: 'error',
     broken: { config: outbound([exchange({ dialect: 'istio' })]), beside: inbound([exchange()]) },
