@@ -12,7 +12,8 @@ export default defineConfig({
     exclude: platform ? [] : platforms.map((name) => `test/${name}/**`),
     // Envoy dies with the thread that started it: each test file has a process of its own.
     pool: 'forks',
-    maxWorkers: platform ? 1 : 2,
+    // They wait for Envoys more than they work.
+    maxWorkers: platform ? 1 : 3,
     testTimeout: platform ? 180_000 : 60_000,
     hookTimeout: platform ? 180_000 : 60_000,
   },
