@@ -204,7 +204,9 @@ export class Mesh implements AsyncDisposable {
 
 /** A listener for connections, that lead to a cluster. */
 function connections(name: string, direction: 'INBOUND' | 'OUTBOUND', config: object, cluster: string): object {
-  const filters = [failing('FAIL_OPEN', tcpExchange(config)), tcpProxy({ name, cluster, proxy: { access_log: [] } })];
+  // A database would take a preface that nobody cut out for a key.
+  const policy = direction === 'INBOUND' ? 'FAIL_CLOSED' : 'FAIL_OPEN';
+  const filters = [failing(policy, tcpExchange(config)), tcpProxy({ name, cluster, proxy: { access_log: [] } })];
   return tcpListener({ name, direction, chains: [{ filters }] });
 }
 
