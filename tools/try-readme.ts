@@ -64,7 +64,7 @@ function blocksOf(page: string): Block[] {
 
 /** What is measured is another number each time: how many, which part, how long, how much. */
 const MEASURED: [RegExp, string][] = [
-  [/\d[\d.]*(\/s|%| MB)/g, '\\d[\\d.]*$1'],
+  [/\d[\d.]*(\/s|%| MB| B\/s)/g, '\\d[\\d.]*$1'],
   [/\d[\d.]* m?s\b/g, '\\d[\\d.]* m?s\\b'],
   [/ +/g, ' +'],
   [/…/g, '.*'],
