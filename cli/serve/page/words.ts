@@ -65,8 +65,8 @@ export function openOf({ connections }: Numbers): string {
 /** The two lines of an edge's label. */
 export function labelOf({ now, isOld }: EdgeView): [string, string] {
   if (isOld) return ['no news', 'nobody tells'];
-  if (now.connections) return [openOf(now), `→ ${thereOf(now)}  ← ${backOf(now)}`];
-  return [rateOf(now), now.rate === 0 ? 'idle' : `${failedOf(now)} fail · ${p99Of(now)}`];
+  if (now.connections) return [`${openOf(now)} connections`, `→ ${thereOf(now)}  ← ${backOf(now)}`];
+  return [rateOf(now), now.rate === 0 ? 'idle' : `${failedOf(now)} fail · p99 ${p99Of(now)}`];
 }
 
 /** An edge's numbers in a sentence. */

@@ -32,7 +32,7 @@ test('an edge of TCP has connections and bytes, and stands beside that of HTTP',
   // Per second of this machine's clock: about that.
   const sent = async () => Number(/← ([\d.]+) MB/.exec((await label.locator('.second').textContent()) ?? '')?.[1]);
   await expect.poll(sent, { timeout: 20_000 }).toBeCloseTo(5, 0);
-  await expect.poll(() => label.locator('.first').textContent()).toBe('3 open');
+  await expect.poll(() => label.locator('.first').textContent()).toBe('3 open connections');
   await expect.poll(() => label.locator('.second').textContent()).toMatch(/^→ [\d.]+ kB\/s {2}← [\d.]+ MB\/s$/);
   expect(await label.locator('a').getAttribute('aria-label')).toMatch(
     /^ratings-v1 calls ratings-db-v1: 3 TCP connections open, 0 new a second, [\d.]+ kB\/s to the server, [\d.]+ MB\/s back\.$/,
