@@ -37,6 +37,17 @@ export class Stream extends Entry {
   /** What its two sides count as in metrics (traffic/series_of.ts); 0: nobody is known. */
   client: u64;
   server: u64;
+
+  /** Begins a stream whose record is new. */
+  begin(root: usize, config: Config, identity: Identity): void {
+    this.root = root;
+    this.config = config;
+    this.identity = identity;
+    this.lists = null;
+    this.flags = 0;
+    this.client = 0;
+    this.server = 0;
+  }
 }
 
 /** Values of `xds.listener_direction`: envoy.config.core.v3.TrafficDirection. */

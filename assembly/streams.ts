@@ -46,13 +46,7 @@ export function begin(id: u32, parent: u32): void {
     return;
   }
   const stream = changetype<Stream>(changetype<usize>(entry));
-  stream.root = changetype<usize>(root);
-  stream.config = root.config;
-  stream.identity = root.identity;
-  stream.lists = null;
-  stream.flags = 0;
-  stream.client = 0;
-  stream.server = 0;
+  stream.begin(changetype<usize>(root), root.config, root.identity);
   root.streams++;
   metrics.set(STREAMS, streams.live);
 }

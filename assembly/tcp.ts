@@ -91,13 +91,7 @@ export const CONNECTION_SIZE: usize = (COUNT_AT + offsetof<Count>() + 7) & ~7;
 /** Begins a connection, whose record is new, with what a stream knows of it. */
 export function begin(connection: Connection, stream: Stream): void {
   const at = changetype<usize>(connection);
-  connection.root = stream.root;
-  connection.config = stream.config;
-  connection.identity = stream.identity;
-  connection.lists = null;
-  connection.flags = 0;
-  connection.client = 0;
-  connection.server = 0;
+  connection.begin(stream.root, stream.config, stream.identity);
   memory.fill(at + PLACES_AT, 0, CONNECTION_SIZE - PLACES_AT);
   connection.heldClient = changetype<Place>(at + PLACES_AT);
   connection.heldServer = changetype<Place>(at + PLACES_AT + PLACE_SIZE);

@@ -4,18 +4,9 @@ import protobuf from 'protobufjs';
 import { framed, HEAD, MAGIC, any as prefaceAny } from '../../../testkit/preface.ts';
 import type { Config } from './config.ts';
 import { writeEntry } from './dialect.ts';
-import {
-  atEndpoint,
-  type FilterState,
-  limitOf,
-  type Own,
-  ownLimitOf,
-  PREFERRED,
-  plainOf,
-  skips,
-  verification,
-} from './exchange.ts';
-import { attempt, fieldsOf, kindOf, messages, NOTHING, textAt, whyRefused } from './struct.ts';
+import { atEndpoint, type FilterState, limitOf, type Own, ownLimitOf, skips, verification } from './exchange.ts';
+import { plainOf, publishedAt } from './fields.ts';
+import { attempt, fieldsOf, kindOf, messages, NOTHING, whyRefused } from './struct.ts';
 
 /**
  * What the filter does with the bytes of a connection, said a second time and in another way: on all bytes that came so
@@ -259,9 +250,8 @@ export class ConnectionModel {
     if (!struct || mode === 'require') return;
     set(side, struct);
     for (const path of plainOf(config)) {
-      const ways = config.fields.dialect === 'istio' ? [...(PREFERRED[path] ?? []), path] : [path];
-      const text = ways.map((each) => textAt(struct, Buffer.from(each))).find((each) => each);
-      if (text) set(`${side}.${path}`, text);
+      const text = publishedAt(Buffer.from(struct), path, config);
+      if (text) set(`${side}.${path}`, Buffer.from(text));
     }
   }
 }

@@ -4,7 +4,8 @@ import protobuf from 'protobufjs';
 import { isOurs, readBaggage, withoutWorkload, writeBaggage } from './baggage.ts';
 import { type Config, defaultOf, METHODS, type Method } from './config.ts';
 import { native, writeEntry } from './dialect.ts';
-import { canonical, fieldsOf, kindOf, messages, readNode, select, textAt, whyRefused } from './struct.ts';
+import { encoded, plainOf, publishedAt } from './fields.ts';
+import { canonical, fieldsOf, kindOf, messages, readNode, select, whyRefused } from './struct.ts';
 
 /**
  * What the filter does with the two headers, said a second time and in another way: README's tables, on whole lists of
@@ -340,30 +341,6 @@ export class Exchange {
     return isAll ? ('all of the headers' as const) : ('some' as const);
   }
 }
-
-/** Labels that Istio's native filter reads before others. */
-export const PREFERRED: Record<string, string[]> = {
-  'LABELS.app': ['LABELS.app.kubernetes.io/name'],
-  'LABELS.version': ['LABELS.app.kubernetes.io/version'],
-};
-
-/** What a field of a Struct says, as a configuration's dialect reads it. */
-function publishedAt(struct: Buffer, path: string, { fields }: Config): Uint8Array | undefined {
-  const ways = fields.dialect === 'istio' ? [...(PREFERRED[path] ?? []), path] : [path];
-  return ways.map((way) => textAt(struct, Buffer.from(way))).find((found) => found);
-}
-
-/** Bytes as a header that every language reads as the query of a URL. */
-function encoded(bytes: Uint8Array): string {
-  const letters = Array.from(bytes, (byte) => String.fromCharCode(byte));
-  return letters
-    .map((letter) =>
-      /[\w.~/:-]/.test(letter) ? letter : `%${Buffer.from(letter, 'latin1').toString('hex').toUpperCase()}`,
-    )
-    .join('');
-}
-
-export const plainOf = ({ fields }: Config) => (fields.publish_fields ?? []) as string[];
 
 const keyOf = ({ metadataHeader, idHeader }: Config) => JSON.stringify([metadataHeader, idHeader]);
 
